@@ -1,0 +1,59 @@
+"""Adversarial losses and gradient penalties, each under the name its paper gives it.
+
+Logits are raw critic outputs of shape (B,). Every function returns a scalar tensor, a mean over the batch.
+
+References:
+    Goodfellow et al. 2014 (non-saturating loss); Mescheder et al. 2018, eq. 9 (R1);
+    Petzka et al. 2018, eq. 9 (WGAN-LP, the one-sided Lipschitz penalty); Karras et al. 2020, eq. 4 (path length).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def generator_nonsaturating(fake_logits: Tensor) -> Tensor:
+    """-log D(G(z)): the generator's loss."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_logistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """-log D(x) - log(1 - D(G(z))): the discriminator's loss."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
+    """d logits / d images, (B, C, H, W), itself differentiable. `images` must require grad and have led to `logits`."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient
+
+
+def r1(gradient: Tensor) -> Tensor:
+    """E ||grad D(x)||^2 at real images; weigh it with gamma / 2. `gradient` is (B, C, H, W)."""
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def lipschitz_one_sided(gradient: Tensor) -> Tensor:
+    """E max(0, ||grad D(x^)|| - 1)^2 at mixes of real and fake: zero wherever the slope is below one."""
+    slope = (gradient.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
+    return (slope - 1).clamp(min=0).square().mean()
+
+
+def uniform_mix(real: Tensor, fake: Tensor) -> Tensor:
+    """x^ = a real + (1 - a) fake with a ~ U(0, 1) per image."""
+    a = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    return torch.lerp(fake, real, a)
+
+
+def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
+    """||J^T y|| for one random image direction y per sample, (B,).
+
+    Args:
+        images: (B, C, H, W), generated from `latents`.
+        latents: (B, L, W), one style vector per layer; the norm is averaged over the L layers.
+    """
+    y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
+    (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
+    return jacobian.square().sum(dim=2).mean(dim=1).sqrt()

@@ -1,0 +1,42 @@
+"""Every system of the book behind one seam.
+
+A method is an `nn.Module` built as `Method(config, channels)` with
+
+    presets                    named configurations; the first is the default
+    embed(images) -> (B, D)    each row a function of its own image alone
+    crop_px                    the image size it wants, or None for whole sites
+    trainable                  False where there is nothing to learn; otherwise also:
+    batch, optimisers          images a step; name -> optimiser, saved beside the weights
+    step(images, n_seen)       one optimisation step on (B, C, H, W) in [-1, 1]; scalars for the log
+    sync_gradients(parameters) called between backward and step; several devices average gradients in it
+
+`train.py` and `embed.py` know nothing else about any of them.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gandl_lib.methods.gandl import GANDL, RandomGANDL
+from gandl_lib.methods.intensity import Intensity
+
+METHODS: dict[str, type[nn.Module]] = {
+    "gandl": GANDL,
+    "gandl-random": RandomGANDL,
+    "intensity": Intensity,
+}
+
+
+def lookup(name: str, preset: str | None = None):
+    """The class called `name` and its configuration called `preset` (default: its first).
+
+    Raises:
+        ValueError: listing the known names, where either is unknown.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; the methods are {', '.join(METHODS)}.")
+    presets = METHODS[name].presets
+    preset = next(iter(presets)) if preset is None else preset
+    if preset not in presets:
+        raise ValueError(f"unknown preset {preset!r} of {name}; its presets are {', '.join(presets)}.")
+    return METHODS[name], presets[preset]

@@ -1,0 +1,188 @@
+"""GAN-DL: the discriminator of an unconditional StyleGAN2 as a learner of representations.
+
+One iteration (Mascolini et al. 2022, on Karras et al. 2020):
+
+    discriminator   -log D(x) - log(1 - D(G(z)))  +  gamma/2 R1(x)  +  lambda LP(mix of x and G(z))
+    generator       -log D(G(z))  +  weight E(||J^T y|| - a)^2, a the running mean path length
+
+Penalties are lazy: computed every k-th iteration and weighed k times there. A penalty joins the loss of its iteration
+and shares its forward pass, so Adam takes one step an iteration and its rates need no correction.
+
+`GANDLConfig` holds what the paper states; what it leaves open has StyleGAN2's published default. See PAPER notes in
+chapter 02 for which is which.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from gandl_lib import losses
+from gandl_lib.nn.layers import adam_groups
+from gandl_lib.nn.stylegan2 import Discriminator, Generator, StyleGAN2Config
+
+
+@dataclass(frozen=True)
+class GANDLConfig:
+    network: StyleGAN2Config = field(default_factory=StyleGAN2Config)
+    batch: int = 32
+    learning_rate: float = 1e-4
+    beta2: float = 0.99
+    r1_gamma: float | None = None
+    """None: 0.0002 resolution^2 / batch, the field's heuristic."""
+    r1_every: int = 16
+    lipschitz_weight: float = 1.0
+    path_weight: float = 2.0
+    path_decay: float = 0.01
+    path_every: int = 4
+    style_mixing: float = 0.9
+    ema_kimg: float = 10.0
+    """Half-life of the generator's average, in thousands of images."""
+    ema_rampup: float = 0.05
+    """The half-life is at most this fraction of the images seen."""
+    share_fakes: bool = False
+    """Show the discriminator the very fakes the generator then learns from: one generator pass less."""
+    tap: str = "penultimate"
+
+    @property
+    def gamma(self) -> float:
+        return 0.0002 * self.network.resolution**2 / self.batch if self.r1_gamma is None else self.r1_gamma
+
+
+PAPER = GANDLConfig(network=StyleGAN2Config(resolution=256, width_base=16384))
+PRESETS = {
+    "paper": PAPER,
+    "gpu128": replace(PAPER, network=StyleGAN2Config(resolution=128, width_base=16384, width_max=256)),
+    "quick64": GANDLConfig(
+        network=StyleGAN2Config(resolution=64, width_base=1024, width_max=128),
+        batch=16,
+        learning_rate=2e-3,
+        share_fakes=True,
+    ),
+    "tiny": GANDLConfig(
+        network=StyleGAN2Config(resolution=32, width_base=256, width_max=32, latent=64),
+        batch=8,
+        learning_rate=2e-3,
+        share_fakes=True,
+    ),
+}
+
+
+class GANDL(nn.Module):
+    """The method seam around both networks.
+
+    Args:
+        config: sizes and weights.
+        channels: C of the images.
+    """
+
+    presets = PRESETS
+    training_only = ("generator.",)
+    """Prefixes of the state that an embedding never needs (its average, `generator_ema`, draws the samples)."""
+
+    def __init__(self, config: GANDLConfig, channels: int):
+        super().__init__()
+        self.config, self.channels = config, channels
+        self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
+        self.discriminator = Discriminator(config.network, channels).to(memory_format=torch.channels_last)
+        self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.register_buffer("mean_path_length", torch.zeros(()))
+        adam = dict(betas=(0.0, config.beta2), fused=True)
+        self.optimisers = {
+            "generator": torch.optim.Adam(adam_groups(self.generator, config.learning_rate), **adam),
+            "discriminator": torch.optim.Adam(adam_groups(self.discriminator, config.learning_rate), **adam),
+        }
+        self.sync_gradients = lambda parameters: None  # a trainer on several devices averages them here
+
+    @property
+    def crop_px(self) -> int:
+        return self.config.network.resolution
+
+    @property
+    def batch(self) -> int:
+        return self.config.batch
+
+    def step(self, images: Tensor, n_seen: int) -> dict[str, float]:
+        """One iteration on real `images` (B, C, R, R); `n_seen` is the number of images seen before it.
+
+        Returns losses, penalties and mean logits, unweighted, for the log.
+        """
+        iteration = n_seen // self.config.batch
+        fake = self._fakes(len(images))
+        terms = self._step_discriminator(images, fake.detach(), iteration)
+        if not self.config.share_fakes:
+            fake = self._fakes(len(images))
+        terms |= self._step_generator(fake, iteration)
+        self._average(n_seen + len(images), len(images))
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _fakes(self, n: int) -> Tensor:
+        z = torch.randn(n, self.config.network.latent, device=self.mean_path_length.device)
+        return self.generator.synthesis(self.generator.styles(z, self.config.style_mixing))
+
+    def _step_discriminator(self, real: Tensor, fake: Tensor, iteration: int) -> dict[str, Tensor]:
+        c, D = self.config, self.discriminator.requires_grad_(True)
+        lazy = iteration % c.r1_every == 0
+        real = real.detach().requires_grad_(lazy)
+        real_logits, fake_logits = D(real, real=True), D(fake)
+        loss = losses.discriminator_logistic(real_logits, fake_logits)
+        terms = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
+        if lazy:
+            terms["r1"] = losses.r1(losses.input_gradient(real_logits, real))
+            loss = loss + c.r1_every * c.gamma / 2 * terms["r1"]
+            if c.lipschitz_weight > 0:
+                mix = losses.uniform_mix(real.detach(), fake).requires_grad_(True)
+                terms["lipschitz"] = losses.lipschitz_one_sided(losses.input_gradient(D(mix), mix))
+                loss = loss + c.r1_every * c.lipschitz_weight * terms["lipschitz"]
+        self._update("discriminator", loss)
+        return terms
+
+    def _step_generator(self, fake: Tensor, iteration: int) -> dict[str, Tensor]:
+        c, G = self.config, self.generator
+        self.discriminator.requires_grad_(False)
+        loss = losses.generator_nonsaturating(self.discriminator(fake))
+        terms = {"loss_g": loss}
+        if c.path_weight > 0 and iteration % c.path_every == 0:
+            z = torch.randn(max(1, len(fake) // 2), c.network.latent, device=fake.device)
+            w = G.styles(z, c.style_mixing)
+            lengths = losses.path_lengths(G.synthesis(w), w)
+            mean = torch.lerp(self.mean_path_length, lengths.detach().mean(), c.path_decay)
+            self.mean_path_length.copy_(mean)
+            terms["path_length"] = mean
+            loss = loss + c.path_every * c.path_weight * (lengths - mean).square().mean()
+        self._update("generator", loss)
+        return terms
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.sync_gradients(getattr(self, name).parameters())
+        optimiser.step()
+
+    @torch.no_grad()
+    def _average(self, n_seen: int, n_new: int) -> None:
+        half_life = min(self.config.ema_kimg * 1000, n_seen * self.config.ema_rampup)
+        keep = 0.5 ** (n_new / max(half_life, 1e-8))
+        torch._foreach_lerp_(list(self.generator_ema.parameters()), list(self.generator.parameters()), 1 - keep)
+        for average, buffer in zip(self.generator_ema.buffers(), self.generator.buffers(), strict=True):
+            average.copy_(buffer)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, C, R, R) in [-1, 1] -> (B, D) float32, each row a function of its own image."""
+        return self.discriminator.features(images, self.config.tap).float()
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """(B, Z) -> (B, C, R, R) from the averaged generator."""
+        return self.generator_ema(z, truncation)
+
+
+class RandomGANDL(GANDL):
+    """The same discriminator before its first step: what the architecture alone sees."""
+
+    trainable = False

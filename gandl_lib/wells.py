@@ -1,0 +1,96 @@
+"""The wells table: one row per site, checked once, at the door.
+
+Every stage after the loaders receives this table (or an AnnData whose `obs` is this table) and trusts it. Column names
+are the field's own, with units where there are any:
+
+=================  =======  =============================================================================
+column             type     meaning
+=================  =======  =============================================================================
+site_id            str      unique, `<experiment>_<plate>_<well>_<site>`
+well_id            str      `<experiment>_<plate>_<well>`
+plate_id           str      `<experiment>_<plate>`; plates are numbered anew in every experiment
+cell_type          str      HRCE, VERO, HUVEC, ...
+experiment         str      one batch of plates, e.g. `HRCE-1`
+plate              int      number within the experiment, from 1
+well               str      row letters and two-digit column, e.g. `AA02`
+site               int      field of view within the well, from 1
+condition          str      what was done to the cells before treatment, as the screen words it; `""` if nothing is known
+compound           str      what was added; `""` for none
+concentration_uM   float    its concentration in micromolar; NaN where there is no dose (controls, siRNA)
+role               str      one of `ROLES`
+=================  =======  =============================================================================
+
+More columns may follow; they travel along untouched.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import pandera.pandas as pa
+
+ROLES = ("C+", "C-", "UV", "treated", "untreated", "blank")
+"""C+: uninfected (the state to reach). C-: infected, no compound. UV: given inactivated virus. treated: infected and
+given a compound. untreated: nothing done, in screens without infection. blank: no cells or unknown."""
+
+SCHEMA = pa.DataFrameSchema(
+    {
+        "site_id": pa.Column(str, unique=True),
+        "well_id": pa.Column(str),
+        "plate_id": pa.Column(str),
+        "cell_type": pa.Column(str),
+        "experiment": pa.Column(str),
+        "plate": pa.Column(int, pa.Check.ge(1)),
+        "well": pa.Column(str, pa.Check.str_matches(r"^[A-Z]{1,2}\d{2}$")),
+        "site": pa.Column(int, pa.Check.ge(1)),
+        "condition": pa.Column(str),
+        "compound": pa.Column(str),
+        "concentration_uM": pa.Column(float, pa.Check.gt(0), nullable=True),
+        "role": pa.Column(str, pa.Check.isin(ROLES)),
+    },
+    index=pa.Index(int),
+    strict=False,
+    coerce=False,
+)
+
+COLUMNS = tuple(SCHEMA.columns)
+
+
+def validate(wells: pd.DataFrame, source: str = "wells") -> pd.DataFrame:
+    """Return `wells` unchanged if it satisfies the schema and its cross-column rules.
+
+    Args:
+        wells: table as described in this module's docstring, with a RangeIndex.
+        source: where the table came from, for the error message.
+
+    Raises:
+        ValueError: naming every rule broken, with the first offending values.
+    """
+    missing = [c for c in COLUMNS if c not in wells.columns]
+    if missing:
+        raise ValueError(
+            f"{source}: the wells table lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, wells.columns))}."
+        )
+    try:
+        SCHEMA.validate(wells, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise ValueError(f"{source}: {_explain(error.failure_cases)}") from None
+
+    def require(bad: pd.Series, rule: str) -> None:
+        if bad.any():
+            rows = wells.loc[bad, "site_id"]
+            raise ValueError(f"{source}: {rule}; broken by {len(rows)} site(s), first {', '.join(rows.head(3))}.")
+
+    require(wells["compound"].eq("") & wells["concentration_uM"].notna(), "a concentration_uM needs a compound")
+    per_well = wells.groupby("well_id")[["plate_id", "condition", "compound", "concentration_uM", "role"]].nunique(dropna=False)
+    torn = per_well.index[(per_well > 1).any(axis=1)]
+    require(wells["well_id"].isin(torn), "all sites of a well share plate, condition, compound, concentration and role")
+    return wells
+
+
+def _explain(failures: pd.DataFrame) -> str:
+    """One line a broken rule: which column, which check, how many rows, the first values found."""
+    lines = []
+    for (column, check), cases in failures.groupby(["column", "check"], dropna=False, sort=False):
+        found = ", ".join(repr(v) for v in cases["failure_case"].head(3))
+        lines.append(f"column {column!r} must satisfy {check}: {len(cases)} value(s) do not, first {found}")
+    return "; ".join(lines) + "."
