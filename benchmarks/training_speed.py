@@ -1,0 +1,128 @@
+"""Images a second of GAN-DL against the plain-PyTorch reference, as a ratio measured in one run.
+
+Each contender runs in a process of its own; they take turns, so that a machine that speeds up or slows down does it to
+all. A round is 16 iterations (one period of every lazy penalty) after a warm-up, and the ratio is the median over
+rounds of reference time / our time. Embedding is timed the same way on batches of 64.
+
+    python benchmarks/training_speed.py --resolutions 64 --widths 8192/128 --rounds 3
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import tyro
+
+CONTENDERS = ("reference", "ours", "ours shared fakes", "ours bf16")
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+@dataclass(frozen=True)
+class Args:
+    resolutions: tuple[int, ...] = (64, 128)
+    widths: tuple[str, ...] = ("8192/128", "16384/256")
+    batch: int = 16
+    channels: int = 5
+    rounds: int = 3
+    threads: int = 2
+    iterations: int = 16
+    contenders: tuple[str, ...] = CONTENDERS
+
+
+def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -> None:
+    """A worker: warm up, then run one round whenever a line arrives on stdin, answering with seconds."""
+    import torch
+
+    from gandl_lib.methods.gandl import GANDL, GANDLConfig, StyleGAN2Config
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    config = GANDLConfig(
+        network=StyleGAN2Config(resolution, base, width_max), batch=args.batch, share_fakes=name == "ours shared fakes"
+    )
+    if name == "reference":
+        from reference import Reference
+
+        method = Reference(config, args.channels).to(device)
+    else:
+        method = GANDL(config, args.channels).to(device)
+    images = torch.rand(64, args.channels, resolution, resolution, device=device) * 2 - 1
+    cast = torch.autocast(device.type, torch.bfloat16, enabled=name.endswith("bf16"))
+
+    def train(n: int, first: int) -> float:
+        begun = time.perf_counter()
+        for k in range(first, first + n):
+            with cast:
+                method.step(images[: args.batch], k * args.batch)
+        if cuda:
+            torch.cuda.synchronize()
+        return (time.perf_counter() - begun) / n
+
+    def embed(n: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(n):
+            with cast:
+                method.embed(images)
+        if cuda:
+            torch.cuda.synchronize()
+        return (time.perf_counter() - begun) / n
+
+    train(2, 0), train(1, 1), embed(1)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(json.dumps([train(args.iterations, 0), embed(3)]), flush=True)
+
+
+def main(args: Args) -> None:
+    print("| pixels | widths | contender | train img/s | ratio | embed img/s | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for resolution in args.resolutions:
+        for widths in args.widths:
+            base, width_max = map(int, widths.split("/"))
+            workers = {}
+            for name in args.contenders:
+                spec = json.dumps([name, resolution, base, width_max, vars(args)])
+                workers[name] = subprocess.Popen(
+                    [sys.executable, __file__, "--worker", spec],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**__import__("os").environ, **ALLOCATOR},
+                )
+                assert workers[name].stdout.readline() == "ready\n", f"{name} did not start"
+            times = {name: [] for name in workers}
+            for _ in range(args.rounds):
+                for name, worker in workers.items():
+                    print("go", file=worker.stdin, flush=True)
+                    times[name].append(json.loads(worker.stdout.readline()))
+            for worker in workers.values():
+                worker.stdin.close()
+                worker.wait()
+            for name, found in times.items():
+                row = [str(resolution), widths, name]
+                for part, images in ((0, args.batch), (1, 64)):
+                    median = statistics.median(t[part] for t in found)
+                    ratio = statistics.median(
+                        r[part] / t[part] for r, t in zip(times[args.contenders[0]], found, strict=True)
+                    )
+                    row += [f"{images / median:.1f}", f"{ratio:.2f}"]
+                print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        name, resolution, base, width_max, settings = json.loads(sys.argv[2])
+        contend(name, resolution, base, width_max, replace(Args(), **settings))
+    else:
+        main(tyro.cli(Args, description=__doc__))

@@ -1,0 +1,113 @@
+"""GAN-DL as a method: every preset builds, every parameter learns, an embedding ignores its batch mates."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gandl_lib.methods import METHODS, lookup
+from gandl_lib.methods.gandl import GANDL, PRESETS, GANDLConfig
+from gandl_lib.nn.stylegan2 import StyleGAN2Config
+
+SMALL = GANDLConfig(
+    network=StyleGAN2Config(resolution=16, width_base=64, width_max=16, latent=16),
+    batch=4,
+    learning_rate=2e-3,
+    r1_every=2,
+    path_every=2,
+)
+
+
+@pytest.mark.parametrize("tap", ["penultimate", "blocks"])
+def test_an_embedding_ignores_its_batch_mates(tap):
+    method = GANDL(replace(SMALL, tap=tap), 5)
+    for k in range(3):
+        method.step(torch.randn(4, 5, 16, 16), 4 * k)
+    images = torch.randn(8, 5, 16, 16)
+    together = method.embed(images)
+    alone = torch.cat([method.embed(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.embed(images.flip(0)), together.flip(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("share_fakes", [True, False])
+def test_every_parameter_moves_and_every_penalty_is_felt(share_fakes):
+    method = GANDL(replace(SMALL, share_fakes=share_fakes), 3)
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    seen = set()
+    for k in range(4):
+        seen |= method.step(torch.randn(4, 3, 16, 16), 4 * k).keys()
+    assert seen >= {"loss_d", "loss_g", "r1", "lipschitz", "path_length"}
+    still = [name for name, p in method.named_parameters() if torch.equal(p, before[name])]
+    # The two noise strengths' sisters move; a 4 x 4 noise map may meet a zero gradient only by a miracle.
+    assert not still
+
+
+def test_the_statistic_at_extraction_is_the_mean_of_real_batches():
+    method = GANDL(SMALL, 5)
+    D = method.discriminator
+    method.train()
+    for _ in range(1500):
+        D.real_stddev.lerp_(torch.tensor(0.25), 0.01)
+    assert abs(D.real_stddev - 0.25) < 1e-3
+    found = D.real_stddev.clone()
+    D(torch.randn(4, 5, 16, 16))  # fakes leave it alone
+    assert torch.equal(D.real_stddev, found)
+    D(torch.randn(4, 5, 16, 16), real=True)
+    assert not torch.equal(D.real_stddev, found)
+
+
+def test_the_average_generator_follows_with_its_half_life():
+    method = GANDL(replace(SMALL, ema_kimg=0.008, ema_rampup=1e9), 5)  # half-life of 8 images = two batches
+    with torch.no_grad():
+        for p in method.generator.parameters():
+            p.fill_(1.0)
+        for p in method.generator_ema.parameters():
+            p.fill_(0.0)
+    method._average(n_seen=4, n_new=4)
+    method._average(n_seen=8, n_new=4)
+    for p in method.generator_ema.parameters():
+        torch.testing.assert_close(p, torch.full_like(p, 0.5))
+
+
+def test_the_r1_weight_follows_the_heuristic_unless_given():
+    assert PRESETS["paper"].gamma == pytest.approx(0.0002 * 256**2 / 32)
+    assert replace(SMALL, r1_gamma=3.0).gamma == 3.0
+
+
+def test_a_discriminator_learns_to_tell_noise_from_stripes():
+    """The mechanism must improve: after some steps real logits exceed those of what the generator draws."""
+    torch.manual_seed(0)
+    method = GANDL(replace(SMALL, path_weight=0.0), 1)
+    stripes = torch.ones(4, 1, 16, 16)
+    stripes[:, :, ::2] = -1
+    for k in range(40):
+        terms = method.step(stripes + 0.05 * torch.randn_like(stripes), 4 * k)
+    assert terms["logit_real"] > terms["logit_fake"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_the_seam(name):
+    cls = METHODS[name]
+    config = SMALL if issubclass(cls, GANDL) else next(iter(cls.presets.values()))
+    method = cls(config, 5).eval()
+    images = torch.rand(3, 5, 16, 16) * 2 - 1
+    features = method.embed(images)
+    assert features.shape[0] == 3 and features.ndim == 2 and features.dtype == torch.float32
+    assert torch.isfinite(features).all()
+    torch.testing.assert_close(features[1:2], method.embed(images[1:2]), rtol=1e-4, atol=1e-5)
+    if getattr(cls, "trainable", True):
+        assert method.batch > 0 and method.optimisers and callable(method.sync_gradients)
+
+
+def test_presets_are_named_and_described():
+    assert set(PRESETS) == {"paper", "gpu128", "quick64", "tiny"}
+    for config in PRESETS.values():
+        assert config.network.features == 512 and config.network.mapping_layers == 3
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(ValueError, match="gandl-random"):
+        lookup("gandal")
+    with pytest.raises(ValueError, match="quick64"):
+        lookup("gandl", "quick65")
