@@ -14,7 +14,7 @@ experiment         str      one batch of plates, e.g. `HRCE-1`
 plate              int      number within the experiment, from 1
 well               str      row letters and two-digit column, e.g. `AA02`
 site               int      field of view within the well, from 1
-condition          str      what was done to the cells before treatment, as the screen words it; `""` if nothing is known
+condition          str      what was done to the cells first, as the screen words it; `""` if nothing is known
 compound           str      what was added; `""` for none
 concentration_uM   float    its concentration in micromolar; NaN where there is no dose (controls, siRNA)
 role               str      one of `ROLES`
@@ -68,7 +68,8 @@ def validate(wells: pd.DataFrame, source: str = "wells") -> pd.DataFrame:
     missing = [c for c in COLUMNS if c not in wells.columns]
     if missing:
         raise ValueError(
-            f"{source}: the wells table lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, wells.columns))}."
+            f"{source}: the wells table lacks the column(s) {', '.join(missing)}; "
+            f"it has {', '.join(map(str, wells.columns))}."
         )
     try:
         SCHEMA.validate(wells, lazy=True)
@@ -81,7 +82,9 @@ def validate(wells: pd.DataFrame, source: str = "wells") -> pd.DataFrame:
             raise ValueError(f"{source}: {rule}; broken by {len(rows)} site(s), first {', '.join(rows.head(3))}.")
 
     require(wells["compound"].eq("") & wells["concentration_uM"].notna(), "a concentration_uM needs a compound")
-    per_well = wells.groupby("well_id")[["plate_id", "condition", "compound", "concentration_uM", "role"]].nunique(dropna=False)
+    per_well = wells.groupby("well_id")[["plate_id", "condition", "compound", "concentration_uM", "role"]].nunique(
+        dropna=False
+    )
     torn = per_well.index[(per_well > 1).any(axis=1)]
     require(wells["well_id"].isin(torn), "all sites of a well share plate, condition, compound, concentration and role")
     return wells

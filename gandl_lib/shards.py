@@ -1,0 +1,356 @@
+"""Images at rest: a whole screen in one Zarr v3 group.
+
+    zarr.json         attributes: format, layout, simulated, channels, pixel_um, plates, fingerprint
+    images/           (N, C, H, W) uint8 or uint16, a chunk a site, many sites a shard file, zstd
+    histograms/       (plates, C, bins) pixels of each grey value; 256 bins of 1 (uint8) or 4096 bins of 16 (uint16)
+    wells.csv         the wells table, row i for images[i]
+    skipped.csv       site_id, reason of the sites left out
+
+The histograms fix how grey values become network input: between two percentiles of the whole screen, so that the
+scaling of an image does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from tqdm import tqdm
+from zarr.codecs import ZstdCodec
+
+from gandl_lib import datasets
+from gandl_lib.wells import validate
+
+FORMAT = 1
+PERCENTILES = (0.1, 99.9)
+BIN_WIDTH = {"uint8": 1, "uint16": 16}
+
+
+# ---- writing ----
+
+
+def write(
+    root: str | Path, out: str | Path, *, where: str | None = None, sites_per_shard: int = 64, workers: int = 2
+) -> Path:
+    """Read the screen under `root` and write it as shards to `out`.
+
+    Works in `<out>.partial` and renames at the end. Stopped half-way, the same command goes on where it was and ends in
+    the same bytes. If `out` is there already and was made from the same table, nothing is done.
+
+    Args:
+        root: a folder that `datasets.open_layout` knows.
+        out: the Zarr group to be made, usually `<name>.zarr`.
+        where: pandas query over the wells table, e.g. `"cell_type == 'VERO' and plate == 1"`.
+        sites_per_shard: sites in one file; each worker holds that many in memory.
+        workers: threads that decode images and encode shards.
+
+    Raises:
+        ValueError: bad metadata, no complete site, bad `where`, an image that cannot be decoded, or an `out` made from
+            something else.
+        OSError: when the disk is full or `out` cannot be written; the finished shards are kept.
+    """
+    if sites_per_shard < 1 or workers < 1:
+        raise ValueError(f"sites_per_shard and workers must be at least 1; got {sites_per_shard} and {workers}.")
+    root, out = Path(root), Path(out)
+    layout = datasets.open_layout(root)
+    wells, skipped = layout.wells(root, where)
+    first = layout.read(root, wells.iloc[0])
+    simulation = _simulation(root)
+    attributes = {
+        "format": FORMAT,
+        "layout": layout.__name__.rpartition(".")[2],
+        "simulated": simulation is not None,
+        "channels": list(layout.CHANNELS),
+        "pixel_um": float((simulation or {}).get("pixel_um", layout.PIXEL_UM)),
+        "plates": list(wells["plate_id"].unique()),
+    }
+    inputs = [attributes, wells.to_csv(), skipped.to_csv(), first.shape, first.dtype.name, sites_per_shard, simulation]
+    # All that decides the bytes, but not where the screen lies.
+    attributes["fingerprint"] = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    _, height, width = first.shape
+    print(
+        f"{root}: {len(wells)} sites of {wells['well_id'].nunique()} wells on {len(attributes['plates'])} plate(s), "
+        f"{len(skipped)} skipped{'' if skipped.empty else ' (first: ' + skipped['reason'][0] + ')'}; "
+        f"{', '.join(layout.CHANNELS)}; {height}x{width} {first.dtype}; "
+        f"{'real' if simulation is None else 'simulated'} images."
+    )
+
+    partial = out.with_name(out.name + ".partial")
+    if out.exists():
+        if _attributes(out)["fingerprint"] != attributes["fingerprint"]:
+            raise ValueError(f"{out} exists and was made from something else; delete it or choose another name.")
+        shutil.rmtree(partial, ignore_errors=True)
+        return out
+    try:
+        group = _start(partial, attributes, wells, skipped, first, sites_per_shard)
+        _fill(group, partial / "done", layout, root, wells, sites_per_shard, workers)
+        os.replace(partial / "store", out)
+    except OSError as error:
+        kept = len(list((partial / "done").glob("*.npz"))) if partial.is_dir() else 0
+        raise OSError(
+            error.errno,
+            f"cannot write {out}: {error.strerror or error}. {kept} finished shard(s) are kept in {partial}; make room "
+            "there (or the folder writable) and run the same command again",
+        ) from error
+    shutil.rmtree(partial)
+    return out
+
+
+def _start(
+    partial: Path,
+    attributes: dict[str, Any],
+    wells: pd.DataFrame,
+    skipped: pd.DataFrame,
+    first: np.ndarray,
+    sites_per_shard: int,
+) -> zarr.Group:
+    """Make the empty group in `<out>.partial/store`, or open the one that an interrupted run left there."""
+    store = partial / "store"
+    if (partial / "done").is_dir():  # made last: all the rest is there
+        if _attributes(store)["fingerprint"] != attributes["fingerprint"]:
+            raise ValueError(
+                f"{partial} was left by an interrupted run over other sites or settings; delete it, or run that "
+                "command again to finish it."
+            )
+        for stray in store.rglob("*.partial"):  # a file that Zarr was writing when it was killed
+            stray.unlink()
+        return zarr.open_group(store, mode="r+")
+
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    channels, bins = len(first), np.iinfo(first.dtype).max // BIN_WIDTH[first.dtype.name] + 1
+    shape, chunks = (len(wells), *first.shape), (1, *first.shape)
+    shards = (sites_per_shard, *first.shape)
+    zstd = ZstdCodec(level=3)
+    group = zarr.create_group(store, attributes=attributes)
+    group.create_array("images", shape=shape, chunks=chunks, shards=shards, dtype=first.dtype, compressors=zstd)
+    histograms = (len(attributes["plates"]), channels, bins)
+    group.create_array("histograms", shape=histograms, chunks=histograms, dtype="int64", compressors=zstd)
+    for table, name in ((wells, "wells.csv"), (skipped, "skipped.csv")):
+        table.to_csv(store / name, index=False, quoting=csv.QUOTE_ALL)  # a name may hold anything, line ends too
+    (partial / "done").mkdir()
+    return group
+
+
+def _fill(
+    group: zarr.Group,
+    done: Path,
+    layout: ModuleType,
+    root: Path,
+    wells: pd.DataFrame,
+    sites_per_shard: int,
+    workers: int,
+) -> None:
+    """Write the shards that are not yet done, then the histograms. A done shard leaves its share of them in `done`."""
+    images, plates = group["images"], group.attrs["plates"]
+    plate = wells["plate_id"].map({plate_id: p for p, plate_id in enumerate(plates)}).to_numpy()
+    shares = [done / f"{start:09d}.npz" for start in range(0, len(wells), sites_per_shard)]
+
+    def shard(share: Path) -> None:
+        start = int(share.stem)
+        rows = wells[start : start + sites_per_shard]
+        block = np.empty((len(rows), *images.shape[1:]), images.dtype)
+        for site, row in zip(block, rows.itertuples(), strict=True):
+            site[...] = layout.read(root, row)
+        images[start : start + len(rows)] = block
+        present, counts = _histograms(block, plate[rows.index])
+        temporary = share.with_suffix(".partial")
+        with open(temporary, "wb") as file:
+            np.savez(file, plates=present, counts=counts)
+        os.replace(temporary, share)
+
+    todo = [share for share in shares if not share.exists()]
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = as_completed([pool.submit(shard, share) for share in todo])
+        for future in tqdm(
+            futures, f"sharding {root.name}", len(shares), initial=len(shares) - len(todo), unit="shard"
+        ):
+            future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+    histograms = np.zeros(group["histograms"].shape, np.int64)
+    for share in shares:
+        with np.load(share) as part:
+            histograms[part["plates"]] += part["counts"]
+    group["histograms"][:] = histograms
+
+
+def _histograms(images: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel counts of (N, C, H, W) integers: the plates among them, and (plates, C, bins)."""
+    width = BIN_WIDTH[images.dtype.name]
+    bins = np.iinfo(images.dtype).max // width + 1
+    plates = np.unique(plate)
+    counts = np.zeros((len(plates), images.shape[1], bins), np.int64)
+    for site, p in zip(images, np.searchsorted(plates, plate), strict=True):
+        for c, channel in enumerate(site):
+            counts[p, c] += np.bincount(channel.ravel() // width, minlength=bins)
+    return plates, counts
+
+
+def _simulation(root: Path) -> dict[str, Any] | None:
+    """What the simulator says of its own screen; None for a real one."""
+    path = root / "simulation.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+# ---- reading ----
+
+
+class Shards:
+    """A screen at rest, as `write` left it. `len()` is its number of sites.
+
+    Holds nothing but its path until something is asked for, so it is cheap to pickle and every process opens its own.
+
+    Attributes:
+        path: the Zarr group.
+        channels: names of the C channels.
+        pixel_um: side of a pixel in micrometres.
+        simulated: whether the images come from a simulation.
+        layout: name of the dataset's layout.
+        shape: (C, H, W) of a site.
+        dtype: uint8 or uint16.
+
+    Raises:
+        ValueError: when `path` is no such group, or an unfinished one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        partial = self.path.with_name(self.path.name + ".partial")
+        if ".partial" in self.path.suffixes or (partial.exists() and not self.path.exists()):
+            raise ValueError(f"{self.path}: sharding was interrupted; run the same `gandl shard` command again.")
+        attributes = _attributes(self.path)
+        if attributes.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.path}: shards of format {attributes.get('format')}, but this version reads {FORMAT}; "
+                "write them anew."
+            )
+        self.channels = tuple(attributes["channels"])
+        self.pixel_um = float(attributes["pixel_um"])
+        self.simulated = bool(attributes["simulated"])
+        self.layout = str(attributes["layout"])
+        self._plates = list(attributes["plates"])
+        array = json.loads((self.path / "images" / "zarr.json").read_text())
+        self._length, *shape = array["shape"]
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(array["data_type"])
+        self._memory: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __reduce__(self) -> tuple[type[Shards], tuple[Path]]:
+        return Shards, (self.path,)
+
+    def read(self, i: int) -> np.ndarray:
+        """The images of site `i`: (C, H, W) integers."""
+        return (self._images if self._memory is None else self._memory)[i]
+
+    def read_many(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The images of several sites, in the order asked for: (N, C, H, W) integers."""
+        images = np.empty((len(indices), *self.shape), self.dtype)
+        for image, i in zip(images, indices, strict=True):
+            image[...] = self.read(i)
+        return images
+
+    def preload(self, max_bytes: int) -> bool:
+        """Keep all images in this process's memory if they take no more than `max_bytes`; say whether they do."""
+        if self._memory is None and len(self) * int(np.prod(self.shape)) * self.dtype.itemsize <= max_bytes:
+            self._memory = self._images[:]
+        return self._memory is not None
+
+    @cached_property
+    def wells(self) -> pd.DataFrame:
+        """The wells table; row i belongs to `read(i)`."""
+        path = self.path / "wells.csv"
+        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        concentration = text["concentration_uM"].replace("", "nan").astype(float)
+        wells = text.astype({"plate": int, "site": int}).assign(concentration_uM=concentration)
+        return validate(wells, str(path))
+
+    @cached_property
+    def skipped(self) -> pd.DataFrame:
+        """`site_id, reason` of the sites that were left out."""
+        return pd.read_csv(self.path / "skipped.csv", dtype=str, keep_default_na=False)
+
+    @cached_property
+    def histograms(self) -> np.ndarray:
+        """(plates, C, bins) pixel counts; plates in the order in which `wells` names them first."""
+        return zarr.open_array(self.path / "histograms", mode="r")[:]
+
+    @cached_property
+    def limits(self) -> np.ndarray:
+        """(C, 2) float32: lower and upper grey value of each channel, percentiles 0.1 and 99.9 of the whole screen."""
+        return self._limits(self.histograms.sum(0))
+
+    def plate_limits(self, plate_id: str) -> np.ndarray:
+        """(C, 2) float32: the same of one plate alone."""
+        if plate_id not in self._plates:
+            raise ValueError(f"{self.path}: no plate {plate_id!r}; there are {', '.join(self._plates)}.")
+        return self._limits(self.histograms[self._plates.index(plate_id)])
+
+    @cached_property
+    def statistics(self) -> pd.DataFrame:
+        """Grey values per plate and channel: mean, sd, p01, p50, p99 and the fraction of pixels in the last bin.
+
+        Exact for uint8; within a bin of 16 grey values for uint16.
+        """
+        width = BIN_WIDTH[self.dtype.name]
+        values = np.arange(self.histograms.shape[-1]) * width + (width - 1) / 2
+        rows = []
+        for plate_id, plate in zip(self._plates, self.histograms, strict=True):
+            for channel, counts in zip(self.channels, plate, strict=True):
+                mean = np.average(values, weights=counts)
+                rows.append(
+                    {
+                        "plate_id": plate_id,
+                        "channel": channel,
+                        "mean": mean,
+                        "sd": np.average((values - mean) ** 2, weights=counts) ** 0.5,
+                        **{f"p{p:02d}": values[_percentile(counts, p)] for p in (1, 50, 99)},
+                        "saturated": counts[-1] / counts.sum(),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def _images(self) -> zarr.Array:
+        return zarr.open_array(self.path / "images", mode="r")
+
+    def _limits(self, histograms: np.ndarray) -> np.ndarray:
+        width = BIN_WIDTH[self.dtype.name]
+        low, high = (np.array([_percentile(counts, p) for counts in histograms]) for p in PERCENTILES)
+        high = np.maximum(high, low + 1)  # a channel of one grey value still gets a range to divide by
+        return np.stack([low, high], axis=1).astype(np.float32) * width  # [C2]
+
+
+def _percentile(counts: np.ndarray, percent: float) -> int:
+    """The first bin at or below which `percent` of the counts lie."""
+    cumulative = counts.cumsum()
+    return int(np.searchsorted(cumulative, percent / 100 * cumulative[-1]))
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    """The attributes of the group at `path`; ValueError when it is no group of ours."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, KeyError, ValueError):
+        attributes = {}
+    if "fingerprint" not in attributes:
+        found = "something else is there" if path.exists() else "no such file or folder"
+        raise ValueError(f"{path}: not shards written by `gandl shard`; {found}.")
+    return attributes

@@ -1,0 +1,188 @@
+"""From stored integers to network input: (..., C, H, W) float32 in [-1, 1], square crops, the eight ways to lay them.
+
+A field of cells has no up and no handedness, so the eight symmetries of the square (four right-angle turns, each with
+or without a flip) are one image seen eight ways: drawn at random in training, averaged over at test time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from gandl_lib.shards import Shards
+
+
+def scale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
+    """Grey values to [-1, 1]: x -> 2 clip((x - low) / (high - low), 0, 1) - 1, channel by channel.
+
+    Args:
+        images: (..., C, H, W), any integer or float type.
+        limits: (C, 2), the grey values that become -1 and 1.
+
+    Returns:
+        (..., C, H, W) float32 on the device of `images`.
+    """
+    images = torch.as_tensor(images)
+    low, high = _limits(limits, images)
+    return ((images.float() - low) / (high - low)).clamp_(0, 1).mul_(2).sub_(1)
+
+
+def unscale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
+    """The inverse of `scale` between the limits, for showing images: (..., C, H, W) to float32 grey values."""
+    images = torch.as_tensor(images)
+    low, high = _limits(limits, images)
+    return low + (images.float() + 1) / 2 * (high - low)
+
+
+def crop_grid(images: Tensor, size: int, per_side: int) -> Tensor:
+    """Evenly spaced square crops, flush with the edges; they leave nothing out if `per_side * size` >= H and W.
+
+    Args:
+        images: (N, C, H, W).
+        size: side S of a crop in pixels.
+        per_side: crops along each side; 1 is the centre alone.
+
+    Returns:
+        (N * per_side**2, C, S, S): the crops of the first image row by row, then those of the second.
+
+    Raises:
+        ValueError: when a crop is larger than the image.
+    """
+    n, c, height, width = images.shape
+    _check_size(size, height, width)
+    if per_side < 1:
+        raise ValueError(f"per_side must be at least 1; got {per_side}.")
+    crops = [
+        images[:, :, y : y + size, x : x + size]
+        for y in _offsets(height - size, per_side)
+        for x in _offsets(width - size, per_side)
+    ]
+    return torch.stack(crops, dim=1).reshape(n * per_side**2, c, size, size)  # [NPCSS] -> [(NP)CSS]
+
+
+def turn(images: Tensor, element: int) -> Tensor:
+    """Lay square images (..., S, S) in one of eight ways: `element % 4` right-angle turns, then a flip from 4 on."""
+    images = images.rot90(element % 4, (-2, -1))
+    return images.flip(-1) if element >= 4 else images
+
+
+def dihedral(images: Tensor) -> Tensor:
+    """(N, C, S, S) in all eight ways: (8 N, C, S, S), the eight of the first image, then those of the second."""
+    _, c, height, width = images.shape
+    if height != width:
+        raise ValueError(f"only square images have eight ways to lie; got {height}x{width}.")
+    return torch.stack([turn(images, element) for element in range(8)], dim=1).reshape(-1, c, height, width)
+
+
+class TrainingCrops:
+    """An endless, reproducible stream of random crops: image k is a function of (seed, k) and nothing else.
+
+    Every epoch shows every site once, in an order of its own. Whoever has seen n images resumes by asking for image n.
+
+    Args:
+        shards: where the images are; read with `shards.read(i)`, scaled by `shards.limits`.
+        size: side S of the crops in pixels.
+        seed: at least 0.
+        rotate: lay each crop in one of the eight ways at random.
+        sites: (N,) boolean, the sites to show; None for all.
+        limits: (C, 2) grey values instead of the screen's own.
+
+    Raises:
+        ValueError: when a crop is larger than the images, or no site is left.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        size: int,
+        seed: int,
+        rotate: bool = True,
+        sites: np.ndarray | None = None,
+        limits: np.ndarray | None = None,
+    ) -> None:
+        _check_size(size, *shards.shape[1:])
+        mask = np.ones(len(shards), bool) if sites is None else np.asarray(sites)
+        if mask.dtype != bool or mask.shape != (len(shards),):
+            raise ValueError(f"sites must be {len(shards)} booleans; got {mask.dtype} of shape {mask.shape}.")
+        if not mask.any():
+            raise ValueError("sites leaves no site to train on.")
+        self.shards, self.size, self.seed, self.rotate = shards, size, seed, rotate
+        self.sites = np.flatnonzero(mask)
+        self.limits = shards.limits if limits is None else limits
+
+    def __len__(self) -> int:
+        """Images in an epoch."""
+        return len(self.sites)
+
+    def site(self, k: int) -> int:
+        """Index of the site that image k shows."""
+        epoch, position = divmod(k, len(self.sites))
+        return int(self.sites[_order(self.seed, epoch, len(self.sites))[position]])
+
+    def image(self, k: int) -> Tensor:
+        """Image k: (C, S, S) float32 in [-1, 1]."""
+        site = self.shards.read(self.site(k))
+        _, height, width = site.shape
+        random = np.random.default_rng((self.seed, 1, k))
+        y, x = random.integers(height - self.size + 1), random.integers(width - self.size + 1)
+        element = int(random.integers(8))
+        image = scale(site[:, y : y + self.size, x : x + self.size], self.limits)
+        return turn(image, element) if self.rotate else image
+
+    def batch(self, n_seen: int, size: int) -> Tensor:
+        """Images n_seen to n_seen + size - 1: (size, C, S, S) float32 in [-1, 1]."""
+        return torch.stack([self.image(k) for k in range(n_seen, n_seen + size)])
+
+    def batches(
+        self, n_seen: int, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Tensor]:
+        """Batch after batch without end, from image `n_seen` on, the next ones being made meanwhile.
+
+        The number of worker threads alters the speed only; 0 is one thread that stays one batch ahead. (Threads will do:
+        reading and unpacking let go of Python's lock.) Where `world` processes share each batch, number `rank` gets
+        its share of neighbours, batch_size / world images.
+        """
+        share = batch_size // world
+        first = n_seen + rank * share
+        pool = ThreadPoolExecutor(max(workers, 1))
+        try:
+            ahead = deque(pool.submit(self.batch, first + i * batch_size, share) for i in range(workers + 1))
+            n_next = first + len(ahead) * batch_size
+            while True:
+                batch = ahead.popleft().result()
+                ahead.append(pool.submit(self.batch, n_next, share))
+                n_next += batch_size
+                yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(n)
+
+
+def _offsets(room: int, n: int) -> list[int]:
+    """n evenly spaced positions from 0 to `room`; the middle one for n = 1."""
+    return [room // 2] if n == 1 else [round(i * room / (n - 1)) for i in range(n)]
+
+
+def _limits(limits: Tensor | np.ndarray, images: Tensor) -> tuple[Tensor, Tensor]:
+    limits = torch.as_tensor(limits, dtype=torch.float32, device=images.device)
+    if limits.shape != (images.shape[-3], 2):
+        raise ValueError(f"limits must be (C, 2), here ({images.shape[-3]}, 2); got {tuple(limits.shape)}.")
+    low, high = limits[:, 0, None, None], limits[:, 1, None, None]  # [C11]
+    return low, high
+
+
+def _check_size(size: int, height: int, width: int) -> None:
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"crops of {size} pixels do not fit in images of {height}x{width}.")

@@ -1,0 +1,191 @@
+"""Views: grey values to [-1, 1], the symmetries of a square, and a stream of crops decided by its seed alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gandl_lib.shards import Shards, write
+from gandl_lib.views import TrainingCrops, crop_grid, dihedral, scale, turn, unscale
+
+LIMITS = np.array([[10, 200], [0, 255], [3, 4]], np.float32)
+
+
+# ---- grey values ----
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.float32])
+def test_scale_is_the_formula(dtype):
+    images = torch.randint(0, 256, (2, 3, 4, 5)).to(dtype)
+    scaled = scale(images, LIMITS)
+    assert scaled.dtype == torch.float32 and scaled.shape == images.shape
+    for n, c, y, x in np.ndindex(*images.shape):
+        low, high = LIMITS[c]
+        expected = 2 * min(max((int(images[n, c, y, x]) - low) / (high - low), 0), 1) - 1
+        assert float(scaled[n, c, y, x]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scale_takes_arrays_and_leaves_its_argument_alone(rng):
+    image = rng.integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    float_image = torch.tensor(image, dtype=torch.float32)
+    before = float_image.clone()
+    assert torch.equal(scale(image, LIMITS), scale(float_image, torch.tensor(LIMITS)))
+    assert torch.equal(float_image, before)
+
+
+def test_unscale_undoes_scale_between_the_limits():
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
+    low, high = torch.tensor(LIMITS).unsqueeze(-1).unbind(1)
+    expected = images.float().clamp(low[..., None], high[..., None])
+    torch.testing.assert_close(unscale(scale(images, LIMITS), LIMITS), expected)
+
+
+def test_limits_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match=r"limits must be \(C, 2\), here \(5, 2\); got \(3, 2\)"):
+        scale(torch.zeros(5, 4, 4), LIMITS)
+
+
+# ---- crops and symmetries ----
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 5))
+def test_crop_grid_lies_evenly_and_covers_the_image(height, width, size, per_side):
+    size = min(size, height, width)
+    images = torch.arange(2 * height * width).reshape(2, 1, height, width)
+    crops = crop_grid(images, size, per_side)
+    assert crops.shape == (2 * per_side**2, 1, size, size)
+    first = crops[: per_side**2, 0].reshape(per_side, per_side, size, size)
+    assert first.max() < height * width  # the first image's crops come first
+    assert torch.equal(crops[per_side**2 :], crops[: per_side**2] + height * width)
+    for y, x in np.ndindex(per_side, per_side):  # each is a window of the image
+        top, left = divmod(int(first[y, x, 0, 0]), width)
+        assert torch.equal(first[y, x], images[0, 0, top : top + size, left : left + size])
+    if per_side > 1:
+        assert first[0, 0, 0, 0] == 0 and first[-1, -1, -1, -1] == height * width - 1
+        if per_side * size >= max(height, width):
+            assert len(first.unique()) == height * width
+    else:
+        assert first[0, 0, 0, 0] == (height - size) // 2 * width + (width - size) // 2
+
+
+def test_a_crop_larger_than_the_image():
+    with pytest.raises(ValueError, match="crops of 9 pixels do not fit in images of 8x10"):
+        crop_grid(torch.zeros(1, 1, 8, 10), 9, 2)
+    with pytest.raises(ValueError, match="per_side must be at least 1; got 0"):
+        crop_grid(torch.zeros(1, 1, 8, 10), 4, 0)
+
+
+def test_the_eight_ways_are_a_group_of_eight():
+    square = torch.arange(9).reshape(3, 3)
+    ways = [turn(square, element) for element in range(8)]
+    key = {tuple(way.ravel().tolist()): element for element, way in enumerate(ways)}
+    assert len(key) == 8 and torch.equal(ways[0], square)
+    table = [[key[tuple(turn(turn(square, a), b).ravel().tolist())] for b in range(8)] for a in range(8)]
+    assert all(sorted(row) == list(range(8)) for row in table)
+    assert all(sorted(column) == list(range(8)) for column in zip(*table, strict=True))
+    assert table != [list(row) for row in zip(*table, strict=True)]  # turns and flips do not commute
+
+
+def test_dihedral_puts_the_eight_of_an_image_together():
+    images = torch.rand(2, 3, 4, 4)
+    copies = dihedral(images).reshape(2, 8, 3, 4, 4)
+    for n, element in itertools.product(range(2), range(8)):
+        assert torch.equal(copies[n, element], turn(images[n], element))
+    assert set(map(tuple, dihedral(copies.reshape(16, 3, 4, 4))[:, 0, 0].tolist())) == set(
+        map(tuple, copies.reshape(16, 3, 4, 4)[:, 0, 0].tolist())
+    )
+    with pytest.raises(ValueError, match="only square images .* got 4x5"):
+        dihedral(torch.zeros(1, 1, 4, 5))
+
+
+# ---- the stream of training crops ----
+
+
+@pytest.fixture
+def shards(make_screen, tmp_path):
+    return Shards(write(make_screen(dtype="uint16"), tmp_path / "s.zarr", sites_per_shard=8))
+
+
+def test_a_crop_is_a_scaled_window_of_its_site_laid_in_one_of_eight_ways(shards):
+    crops = TrainingCrops(shards, 16, seed=3)
+    found = set()
+    for k in range(60):
+        site = scale(shards.read(crops.site(k)), shards.limits)
+        image = crops.image(k)
+        assert image.shape == (5, 16, 16) and image.dtype == torch.float32
+        matches = [
+            (y, x, element)
+            for y, x, element in np.ndindex(24 - 16 + 1, 20 - 16 + 1, 8)
+            if torch.equal(turn(site[:, y : y + 16, x : x + 16], element), image)
+        ]
+        assert len(matches) == 1
+        found.update(zip("yxe", matches[0], strict=True))
+    assert found == {("y", y) for y in range(9)} | {("x", x) for x in range(5)} | {("e", e) for e in range(8)}
+
+
+def test_without_rotation_the_windows_are_the_same_and_upright(shards):
+    turned, upright = TrainingCrops(shards, 16, seed=3), TrainingCrops(shards, 16, seed=3, rotate=False)
+    for k in range(8):
+        assert any(torch.equal(turn(upright.image(k), e), turned.image(k)) for e in range(8))
+    site = scale(shards.read(upright.site(0)), shards.limits)
+    assert any(
+        torch.equal(site[:, y : y + 16, x : x + 16], upright.image(0)) for y, x in np.ndindex(24 - 16 + 1, 20 - 16 + 1)
+    )
+
+
+def test_every_epoch_shows_every_site_once_in_another_order(shards):
+    crops = TrainingCrops(shards, 8, seed=0)
+    epochs = [[crops.site(k) for k in range(e * 20, e * 20 + 20)] for e in range(6)]  # more than are remembered
+    assert len(crops) == 20 and all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 6
+    assert [crops.site(k) for k in range(20)] == epochs[0]
+
+
+def test_only_the_chosen_sites_are_shown(shards):
+    chosen = shards.wells["role"].ne("blank").to_numpy()
+    crops = TrainingCrops(shards, 8, seed=0, sites=chosen)
+    shown = [crops.site(k) for k in range(len(crops))]
+    assert sorted(shown) == np.flatnonzero(chosen).tolist()
+
+
+def test_image_k_depends_on_seed_and_k_alone(shards):
+    one, other = TrainingCrops(shards, 8, seed=5), TrainingCrops(Shards(shards.path), 8, seed=5)
+    backwards = [other.image(k) for k in reversed(range(45))][::-1]
+    assert all(torch.equal(one.image(k), image) for k, image in enumerate(backwards))
+    changed = TrainingCrops(shards, 8, seed=6)
+    assert not any(torch.equal(one.image(k), changed.image(k)) for k in range(10))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_are_the_stream_whatever_the_workers_and_wherever_one_resumes(shards, workers):
+    crops = TrainingCrops(shards, 8, seed=1)
+    expected = torch.stack([crops.image(k) for k in range(42)])
+    for n_seen, size in ((0, 6), (0, 7), (14, 7), (18, 24)):
+        batches = crops.batches(n_seen, size, workers)
+        got = torch.cat([next(batches) for _ in range((42 - n_seen) // size)])
+        batches.close()
+        assert torch.equal(got, expected[n_seen:])
+    assert torch.equal(crops.batch(5, 9), expected[5:14])
+
+
+def test_an_error_while_reading_reaches_the_caller(shards, monkeypatch):
+    def read(i):
+        raise OSError("gone")
+
+    monkeypatch.setattr(shards, "read", read)
+    with pytest.raises(OSError, match="gone"):
+        next(TrainingCrops(shards, 8, seed=0).batches(0, 2, workers=2))
+
+
+def test_bad_arguments(shards):
+    with pytest.raises(ValueError, match="crops of 21 pixels do not fit in images of 24x20"):
+        TrainingCrops(shards, 21, seed=0)
+    with pytest.raises(ValueError, match="sites leaves no site to train on"):
+        TrainingCrops(shards, 8, seed=0, sites=np.zeros(20, bool))
+    with pytest.raises(ValueError, match=r"sites must be 20 booleans; got int64 of shape \(3,\)"):
+        TrainingCrops(shards, 8, seed=0, sites=np.array([1, 2, 3]))
