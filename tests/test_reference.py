@@ -33,7 +33,9 @@ def test_discriminators_agree_weight_for_weight():
     _copy(ours.out.weight, ref.out.weight, root2)
     images = torch.randn(8, 5, 16, 16)
     torch.testing.assert_close(ours(images), ref(images), rtol=1e-4, atol=1e-5)
-    a, b = (torch.autograd.grad(D(x).sum(), x)[0] for D, x in ((d, images.clone().requires_grad_()) for d in (ours, ref)))
+    a, b = (
+        torch.autograd.grad(D(x).sum(), x)[0] for D, x in ((d, images.clone().requires_grad_()) for d in (ours, ref))
+    )
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 

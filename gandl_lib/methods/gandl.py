@@ -108,7 +108,7 @@ class GANDL(nn.Module):
     def step(self, images: Tensor, n_seen: int) -> dict[str, float]:
         """One iteration on real `images` (B, C, R, R); `n_seen` is the number of images seen before it.
 
-        Returns losses, penalties and mean logits, unweighted, for the log.
+        Where several processes share a batch, `images` are this one's part of the `config.batch`. Returns losses, penalties and mean logits, unweighted, for the log.
         """
         iteration = n_seen // self.config.batch
         fake = self._fakes(len(images))
@@ -116,7 +116,7 @@ class GANDL(nn.Module):
         if not self.config.share_fakes:
             fake = self._fakes(len(images))
         terms |= self._step_generator(fake, iteration)
-        self._average(n_seen + len(images), len(images))
+        self._average(n_seen + self.config.batch, self.config.batch)
         return {name: value.detach() for name, value in terms.items()}
 
     def _fakes(self, n: int) -> Tensor:

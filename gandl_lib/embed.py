@@ -1,0 +1,120 @@
+"""Shards to profiles, written once for all methods."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from gandl_lib import checkpoints
+from gandl_lib.methods import METHODS, lookup
+from gandl_lib.shards import Shards
+from gandl_lib.views import crop_grid, dihedral, scale
+
+
+def open_method(
+    source: str, channels: tuple[str, ...], preset: str | None = None, seed: int = 0
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A method ready to embed, and where it came from.
+
+    Args:
+        source: a run folder, a weights file, or the name of a method with nothing to train.
+        channels: names of the channels of the images to come.
+        preset, seed: for a method by name.
+
+    Raises:
+        ValueError: where the source cannot be had, or its channels are not those of the images.
+    """
+    path = Path(source)
+    if path.is_dir() or path.suffix == ".safetensors":
+        file = path / "weights.safetensors" if path.is_dir() else path
+        if path.is_dir() and not file.exists():
+            raise ValueError(f"{path} holds no weights.safetensors: its training has not finished; run it again.")
+        method, header = checkpoints.load_weights(file)
+        if len(header["channels"]) != len(channels):
+            raise ValueError(
+                f"{file} was trained on the {len(header['channels'])} channels {', '.join(header['channels'])}; "
+                f"these images have {len(channels)}: {', '.join(channels)}."
+            )
+        return method, header | {"checkpoint": file.name, "checkpoint_sha256": checkpoints.sha256(file)}
+    cls, config = lookup(source, preset)
+    if getattr(cls, "trainable", True):
+        named = ", ".join(n for n, c in METHODS.items() if not getattr(c, "trainable", True))
+        raise ValueError(f"{source!r} has to be trained first; give its run folder. Without training: {named}.")
+    torch.manual_seed(seed)
+    header = {"method": source, "config": checkpoints.config_to_json(config), "seed": seed, "n_seen": 0}
+    return cls(config, len(channels)).eval(), header
+
+
+def crops_per_side(image_px: int, crop_px: int | None) -> int:
+    """Crops along a side such that neighbours overlap by half: 3 for 64-pixel crops of 128-pixel sites."""
+    return 1 if crop_px is None else max(1, math.ceil(2 * image_px / crop_px) - 1)
+
+
+@torch.no_grad()
+def embed(
+    method: nn.Module,
+    shards: Shards,
+    *,
+    provenance: dict[str, Any],
+    sites: np.ndarray | None = None,
+    average: bool = True,
+    turns: bool = False,
+    batch: int = 64,
+    progress: bool = True,
+) -> anndata.AnnData:
+    """Profiles of sites: the mean embedding of overlapping crops of each.
+
+    Args:
+        method: anything behind the seam.
+        sites: (N,) boolean, the sites wanted; None for all.
+        average: False keeps every crop as a row of its own.
+        turns: also average over the eight ways to lay a crop (eight times the work).
+        batch: crops a forward pass; it does not change the result.
+
+    Returns:
+        AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
+    """
+    rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
+    size, side = method.crop_px, crops_per_side(min(shards.shape[1:]), method.crop_px)
+    device = next((p.device for p in method.parameters()), torch.device("cpu"))
+    was_training = method.training
+    method.eval()
+    copies = side**2 * (8 if turns else 1)
+    per_read = max(1, batch // side**2)
+    features = []
+    with tqdm(total=len(rows), desc=f"embed {provenance['method']}", unit="site", disable=not progress) as bar:
+        for start in range(0, len(rows), per_read):
+            images = torch.from_numpy(shards.read_many(rows[start : start + per_read]))
+            images = scale(images.to(device), shards.limits)
+            if size is not None:
+                images = crop_grid(images, size, side)
+                images = dihedral(images) if turns else images
+            found = torch.cat([method.embed(part) for part in images.split(batch)])
+            if average:
+                found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
+            features.append(found.float().cpu().numpy())
+            bar.update(min(per_read, len(rows) - start))
+    method.train(was_training)
+    obs = shards.wells.iloc[rows if average else np.repeat(rows, copies)]
+    obs = obs.set_axis([str(k) for k in range(len(obs))])
+    profiles = anndata.AnnData(np.concatenate(features), obs=obs)
+    profiles.uns["provenance"] = json.dumps(
+        provenance
+        | {
+            "crops": side**2,
+            "turns": turns,
+            "crop_px": size,
+            "simulated": shards.simulated,
+            "limits": shards.limits.tolist(),
+            **checkpoints.environment(),
+        }
+    )
+    return profiles

@@ -1,0 +1,274 @@
+"""The training loop, written once for all methods.
+
+Everything random in iteration k is drawn from a generator seeded by (seed, images seen so far), and image k of the
+stream is a function of (seed, k). So a run that was killed and resumed ends in the same bits as one that was not.
+
+A run folder holds
+
+    config.json           everything resolved
+    stats.jsonl           one line a tick: images seen, losses, images a second, probe
+    samples/              one PNG a tick: rows are channels, columns are samples
+    state.safetensors     the last tick, to resume from
+    weights.safetensors   the end, to embed with
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from gandl_lib import checkpoints
+from gandl_lib.embed import embed
+from gandl_lib.evaluate.separability import TASKS, separability
+from gandl_lib.methods import lookup
+from gandl_lib.shards import Shards
+from gandl_lib.views import TrainingCrops
+
+PROBE_SITES = 600
+"""Control sites that the running linear probe looks at: enough to see the trend, cheap enough for every tick."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    images: int = 20_000
+    """Images to see, crops counted one by one."""
+    ticks: int = 20
+    """How often to log, probe, draw samples and save the state."""
+    seed: int = 0
+    precision: str = "32-true"
+    """As lightning-fabric names them: 32-true, bf16-mixed."""
+    accelerator: str = "auto"
+    devices: int = 1
+    workers: int = 1
+    rotate: bool = True
+    """Show crops in all eight ways they can lie."""
+
+
+def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, config: TrainConfig) -> Path:
+    """Train method `name` and leave `run/weights.safetensors`; returns that path.
+
+    The same command continues an interrupted run, extends a finished one if `config.images` has grown, and does nothing
+    where all is done.
+
+    Raises:
+        ValueError: unknown names, crops larger than the images, or a run folder begun with another configuration.
+    """
+    cls, method_config = lookup(name, preset)
+    if not getattr(cls, "trainable", True):
+        raise ValueError(f"{name!r} has nothing to train; embed with it directly.")
+    run.mkdir(parents=True, exist_ok=True)
+    fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric.launch()
+    torch.manual_seed(config.seed)
+    method = cls(method_config, len(shards.channels))
+    labelled = shards.wells["role"].ne("blank").to_numpy()
+    crops = TrainingCrops(shards, method.crop_px or min(shards.shape[1:]), config.seed, config.rotate, labelled)
+    header = {
+        "method": name,
+        "config": checkpoints.config_to_json(method_config),
+        "channels": list(shards.channels),
+        "seed": config.seed,
+        "simulated": shards.simulated,
+        "sites": len(crops),
+    }
+    if fabric.is_global_zero:
+        _agree(run, header | {"train": asdict(config), "preset": preset})
+    done = _n_seen(run / "weights.safetensors")
+    if done >= config.images:
+        print(f"{run}: already trained on {done} images.", file=sys.stderr)
+        return run / "weights.safetensors"
+    n_seen = resume(run, method)
+    share = share_between(fabric, method)
+    method.to(fabric.device)
+    shards.preload(max_bytes=4 * 2**30)
+    loop(method, crops, run, header, config, n_seen, fabric, share)
+    return run / "weights.safetensors"
+
+
+def share_between(fabric: lightning_fabric.Fabric, method: nn.Module) -> Callable[[], None]:
+    """Make several processes one learner: gradients are averaged before each step, buffers by the returned function.
+
+    Each process sees its share of every batch. The gradient is then that of one process on the whole batch, for every
+    loss is a mean over images and minibatch statistics are taken over neighbours.
+
+    Raises:
+        ValueError: where the batch does not divide between the processes.
+    """
+    if fabric.world_size == 1:
+        return lambda: None
+    if method.batch % fabric.world_size:
+        raise ValueError(f"a batch of {method.batch} cannot be shared by {fabric.world_size} processes; change either.")
+
+    def average(tensors: Iterable[torch.Tensor]) -> None:
+        tensors = list(tensors)
+        flat = fabric.all_reduce(torch.cat([t.detach().float().flatten() for t in tensors]), reduce_op="mean")
+        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    method.sync_gradients = lambda parameters: average(p.grad for p in parameters if p.grad is not None)
+    return lambda: average(method.buffers())
+
+
+def loop(
+    method: nn.Module,
+    crops: TrainingCrops,
+    run: Path,
+    header: dict[str, Any],
+    config: TrainConfig,
+    n_seen: int,
+    fabric: lightning_fabric.Fabric,
+    share: Callable[[], None],
+) -> None:
+    """Step until `config.images` have been seen; at every tick log, probe, draw and save."""
+    n_tick = max(1, round(config.images / config.ticks / method.batch)) * method.batch
+    sums, steps, n_steps, begun, minutes = defaultdict(float), defaultdict(int), 0, time.monotonic(), _minutes(run)
+    method.train()
+    rank, world, first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
+    progress = tqdm(total=config.images, initial=n_seen, unit="img", desc=header["method"], disable=not first)
+    if n_seen == 0 and first:
+        _tick(method, crops, run, header, config, 0, {"minutes": 0.0})
+    for images in crops.batches(n_seen, method.batch, config.workers, rank, world):
+        if n_seen >= config.images:
+            break
+        torch.manual_seed(int(np.random.SeedSequence((config.seed, n_seen, rank)).generate_state(1)[0]))
+        with fabric.autocast():
+            terms = method.step(images.to(fabric.device, non_blocking=True), n_seen)
+        share()
+        n_seen, n_steps = n_seen + method.batch, n_steps + 1
+        for key, value in terms.items():
+            sums[key] += value
+            steps[key] += 1
+        progress.update(method.batch)
+        if n_seen % n_tick == 0 or n_seen >= config.images:
+            elapsed = time.monotonic() - begun
+            minutes += elapsed / 60
+            line = {key: float(sums[key]) / steps[key] for key in sums}
+            if not all(np.isfinite(v) for v in line.values()):
+                raise FloatingPointError(f"{run}: training diverged before image {n_seen}: {line}.")
+            line |= {"images_per_second": n_steps * method.batch / elapsed, "minutes": minutes}
+            if first:
+                _tick(method, crops, run, header, config, n_seen, line)
+            sums, steps, n_steps, begun = defaultdict(float), defaultdict(int), 0, time.monotonic()
+    progress.close()
+    if first:
+        checkpoints.save(
+            run / "weights.safetensors",
+            checkpoints.weights(method),
+            header | {"n_seen": n_seen, "minutes": minutes, **checkpoints.environment()},
+        )
+    fabric.barrier()
+
+
+def resume(run: Path, method: nn.Module) -> int:
+    """Load the last saved state into `method`; returns the images it has seen, 0 where there is none."""
+    path = run / "state.safetensors"
+    if not path.exists():
+        return 0
+    tensors, header = checkpoints.read(path)
+    optimisers = {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
+    method.load_state_dict({name: t for name, t in tensors.items() if name not in optimisers})
+    checkpoints.load_optimisers(method, optimisers)
+    return header["n_seen"]
+
+
+def probe(method: nn.Module, shards: Shards, seed: int, sites: int = PROBE_SITES) -> dict[str, float]:
+    """Linear separability of C+ and C- on a fixed sample of control sites: the curve that tells how training goes.
+
+    Returns accuracy and balanced accuracy on held-out wells, or nothing where the screen has no such controls.
+    """
+    controls = np.flatnonzero(shards.wells["role"].isin(["C+", "C-"]))
+    if shards.wells["role"].iloc[controls].nunique() < 2:
+        return {}
+    chosen = np.zeros(len(shards), bool)
+    chosen[np.random.default_rng(seed).permutation(controls)[:sites]] = True
+    profiles = embed(method, shards, provenance={"method": "probe"}, sites=chosen, progress=False)
+    task = {"C+ vs C-": TASKS["C+ vs C-"]}
+    table = separability(profiles, tasks=task, splits=["well"], n_bootstrap=0, seed=seed, shuffled=False)
+    return {
+        "probe_accuracy": float(table["accuracy"].iloc[0]),
+        "probe_balanced_accuracy": float(table["balanced_accuracy"].iloc[0]),
+    }
+
+
+def _tick(
+    method: nn.Module,
+    crops: TrainingCrops,
+    run: Path,
+    header: dict[str, Any],
+    config: TrainConfig,
+    n_seen: int,
+    line: dict[str, float],
+) -> None:
+    """Save the state last: after a kill, the log is cut back to it."""
+    line = {"n_seen": n_seen, **line, **probe(method, crops.shards, config.seed)}
+    kept = [old for old in read_stats(run) if old["n_seen"] < n_seen]
+    _write_text(run / "stats.jsonl", "".join(json.dumps(x) + "\n" for x in [*kept, line]))
+    if hasattr(method, "sample"):
+        _draw(method, run / "samples" / f"{n_seen:09d}.png", config.seed)
+    checkpoints.save(
+        run / "state.safetensors",
+        method.state_dict() | checkpoints.optimiser_tensors(method),
+        header | {"n_seen": n_seen},
+    )
+
+
+def read_stats(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's stats.jsonl, oldest first; empty where nothing has been logged."""
+    path = run / "stats.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _draw(method: nn.Module, path: Path, seed: int, n: int = 8) -> None:
+    """Grey samples: one row a channel, one column a fixed latent."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, method.config.network.latent, generator=generator)
+    was = torch.get_rng_state()
+    images = method.sample(z.to(next(method.parameters()).device)).float().cpu()  # [NCHW]
+    torch.set_rng_state(was)
+    grey = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0, 3)  # [CHNW]
+    path.parent.mkdir(exist_ok=True)
+    grid = grey.reshape(grey.shape[0] * grey.shape[1], -1).numpy()
+    Image.fromarray(grid).save(path)
+
+
+def _agree(run: Path, resolved: dict[str, Any]) -> None:
+    """Write the run's configuration, or check it against the one already there; only its length may change."""
+    path, free = run / "config.json", {"images", "ticks", "workers", "devices", "accelerator"}
+    if path.exists():
+        before = json.loads(path.read_text())
+        flat = lambda d: {**{k: v for k, v in d.items() if k != "train"}, **d["train"]}  # noqa: E731
+        old, new = flat(before), flat(json.loads(json.dumps(resolved)))
+        differing = [k for k in new if k not in free and old.get(k) != new[k]]
+        if differing:
+            found = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in differing)
+            raise ValueError(f"{run} was begun with another configuration ({found}); give a new folder.")
+    _write_text(path, json.dumps(resolved, indent=2) + "\n")
+
+
+def _n_seen(weights: Path) -> int:
+    return checkpoints.read(weights)[1]["n_seen"] if weights.exists() else 0
+
+
+def _minutes(run: Path) -> float:
+    stats = read_stats(run)
+    return stats[-1]["minutes"] if stats else 0.0
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,92 @@
+"""Profiles of a site are those of its crops, whatever else is embedded at the same time."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gandl_lib import shards
+from gandl_lib.embed import crops_per_side, embed, open_method
+from gandl_lib.methods import gandl
+from gandl_lib.methods.intensity import QUANTILES, Intensity, IntensityConfig
+from gandl_lib.views import crop_grid, dihedral, scale
+
+SMALL = gandl.GANDLConfig(network=gandl.StyleGAN2Config(resolution=8, width_base=64, width_max=8, latent=8), batch=2)
+
+
+@pytest.fixture
+def store(make_screen, tmp_path):
+    return shards.Shards(shards.write(make_screen(size=(16, 16)), tmp_path / "screen.zarr"))
+
+
+def profiles(method, store, **options):
+    return embed(method, store, provenance={"method": "m"}, progress=False, **options)
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_site_is_the_mean_of_its_crops_in_any_batch(store, turns):
+    method = gandl.GANDL(SMALL, 5).eval()
+    found = profiles(method, store, batch=64, turns=turns)
+    np.testing.assert_allclose(found.X, profiles(method, store, batch=5, turns=turns).X, rtol=1e-4, atol=1e-5)
+    for i in (0, 7):
+        crops = crop_grid(scale(store.read(i)[None], store.limits), 8, 3)
+        crops = dihedral(crops) if turns else crops
+        twin = torch.stack([method.embed(crop[None])[0] for crop in crops]).mean(dim=0)
+        np.testing.assert_allclose(found.X[i], twin, rtol=1e-4, atol=1e-5)
+    assert found.obs["site_id"].tolist() == store.wells["site_id"].tolist()
+
+
+def test_some_sites_are_those_rows_of_all_sites(store):
+    method = gandl.GANDL(SMALL, 5).eval()
+    chosen = store.wells["role"].eq("C+").to_numpy()
+    some, every = profiles(method, store, sites=chosen), profiles(method, store)
+    np.testing.assert_allclose(some.X, every.X[chosen], rtol=1e-4, atol=1e-5)
+    assert some.obs["site_id"].tolist() == store.wells.loc[chosen, "site_id"].tolist()
+
+
+def test_crops_kept_apart_average_to_the_site(store):
+    method = gandl.GANDL(SMALL, 5).eval()
+    apart, whole = profiles(method, store, average=False), profiles(method, store)
+    assert apart.n_obs == 9 * whole.n_obs
+    np.testing.assert_allclose(apart.X.reshape(len(whole), 9, -1).mean(axis=1), whole.X, rtol=1e-4, atol=1e-5)
+    assert apart.obs["site_id"].iloc[:9].nunique() == 1
+
+
+def test_provenance_says_what_made_it(store):
+    method, header = open_method("intensity", store.channels)
+    made = json.loads(embed(method, store, provenance=header, progress=False).uns["provenance"])
+    assert made["method"] == "intensity" and made["simulated"] is False and "torch" in made["versions"]
+
+
+def test_random_weights_are_a_function_of_the_seed(monkeypatch):
+    monkeypatch.setitem(gandl.PRESETS, "small", SMALL)
+    images = torch.rand(2, 5, 8, 8)
+    embedded = [open_method("gandl-random", "abcde", "small", seed)[0].embed(images) for seed in (0, 0, 1)]
+    assert torch.equal(embedded[0], embedded[1]) and not torch.equal(embedded[0], embedded[2])
+
+
+@pytest.mark.parametrize(("image", "crop", "expected"), [(128, 64, 3), (64, 64, 1), (512, 64, 15), (100, 64, 3)])
+def test_crops_overlap_by_about_half(image, crop, expected):
+    assert crops_per_side(image, crop) == expected
+
+
+def test_sources_that_cannot_be_had_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="has to be trained first"):
+        open_method("gandl", "abcde")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ValueError, match="training has not finished"):
+        open_method(str(tmp_path / "run"), "abcde")
+    with pytest.raises(ValueError, match="unknown method 'nothing'"):
+        open_method("nothing", "abcde")
+
+
+def test_intensity_statistics_are_numpys_and_blind_to_position():
+    images = torch.rand(2, 3, 9, 11)
+    found = Intensity(IntensityConfig(), 3).embed(images).reshape(2, 3, -1).numpy()
+    x = images.flatten(2).numpy()
+    np.testing.assert_allclose(found[..., 0], x.mean(2), rtol=1e-5)
+    np.testing.assert_allclose(found[..., 1], x.std(2, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(found[..., 4:], np.moveaxis(np.quantile(x, QUANTILES, axis=2, method="nearest"), 0, 2))
+    shuffled = images.flatten(2)[:, :, torch.randperm(99)].reshape(images.shape)
+    torch.testing.assert_close(Intensity(IntensityConfig(), 3).embed(shuffled).reshape(2, 3, -1).numpy(), found)

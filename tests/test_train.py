@@ -1,0 +1,145 @@
+"""Training resumes to the same bits, says what is wrong before it starts, and leaves nothing half-written."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gandl_lib import checkpoints, shards, train
+from gandl_lib.embed import open_method
+from gandl_lib.methods import gandl
+
+SMALL = gandl.GANDLConfig(
+    network=gandl.StyleGAN2Config(resolution=8, width_base=64, width_max=8, latent=8), batch=2, r1_every=2, path_every=2
+)
+
+
+@pytest.fixture
+def store(make_screen, tmp_path, monkeypatch):
+    monkeypatch.setitem(gandl.PRESETS, "small", SMALL)
+    monkeypatch.setattr(train, "probe", lambda *args, **kwargs: {"probe_accuracy": 0.5})
+    return shards.Shards(shards.write(make_screen(), tmp_path / "screen.zarr"))
+
+
+def run(store, folder, images=8, ticks=4, **changes):
+    config = train.TrainConfig(images=images, ticks=ticks, accelerator="cpu", **changes)
+    return train.train("gandl", store, folder, preset="small", config=config)
+
+
+def tensors(path):
+    return checkpoints.read(path)[0]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_four_steps_are_two_steps_saved_loaded_and_two_more(store, tmp_path, monkeypatch):
+    whole = run(store, tmp_path / "whole")
+    step, calls = gandl.GANDL.step, []
+
+    def dies(self, images, n_seen):
+        calls.append(n_seen)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, images, n_seen)
+
+    monkeypatch.setattr(gandl.GANDL, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path / "torn")
+    assert not (tmp_path / "torn" / "weights.safetensors").exists()
+    monkeypatch.setattr(gandl.GANDL, "step", step)
+    torn = run(store, tmp_path / "torn")
+    assert same(tensors(whole), tensors(torn))
+    assert same(tensors(whole.with_name("state.safetensors")), tensors(torn.with_name("state.safetensors")))
+    seen = [line["n_seen"] for line in train.read_stats(tmp_path / "torn")]
+    assert seen == [0, 2, 4, 6, 8]
+
+
+def test_another_seed_gives_other_weights(store, tmp_path):
+    a, b = run(store, tmp_path / "a", images=2, ticks=1), run(store, tmp_path / "b", images=2, ticks=1, seed=1)
+    assert not same(tensors(a), tensors(b))
+
+
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(store, tmp_path, monkeypatch):
+    path = run(store, tmp_path / "run", images=4, ticks=1)
+    before = path.read_bytes()
+    with monkeypatch.context() as m:
+        m.setattr(gandl.GANDL, "step", None)  # would fail if called
+        assert run(store, tmp_path / "run", images=4, ticks=1).read_bytes() == before
+    run(store, tmp_path / "run", images=8, ticks=2)
+    assert same(tensors(path), tensors(run(store, tmp_path / "whole", images=8, ticks=2)))
+
+
+def test_a_run_begun_otherwise_is_not_touched(store, tmp_path):
+    run(store, tmp_path / "run", images=2, ticks=1)
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(ValueError, match="seed was 0, is 5"):
+        run(store, tmp_path / "run", images=4, ticks=1, seed=5)
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+
+def test_bad_requests_fail_before_any_work(store, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="presets are paper"):
+        train.train("gandl", store, tmp_path / "x", preset="papr", config=train.TrainConfig())
+    with pytest.raises(ValueError, match="nothing to train"):
+        train.train("intensity", store, tmp_path / "x", config=train.TrainConfig())
+    wide = replace(SMALL, network=replace(SMALL.network, resolution=32))
+    monkeypatch.setitem(gandl.PRESETS, "wide", wide)
+    with pytest.raises(ValueError, match="crops of 32 pixels do not fit"):
+        train.train("gandl", store, tmp_path / "x", preset="wide", config=train.TrainConfig(accelerator="cpu"))
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_state(store, tmp_path, monkeypatch):
+    step = gandl.GANDL.step
+
+    def diverges(self, images, n_seen):
+        terms = step(self, images, n_seen)
+        return terms | {"loss_d": torch.tensor(float("nan"))} if n_seen >= 4 else terms
+
+    monkeypatch.setattr(gandl.GANDL, "step", diverges)
+    with pytest.raises(FloatingPointError, match="diverged before image 6"):
+        run(store, tmp_path / "run")
+    assert checkpoints.read(tmp_path / "run" / "state.safetensors")[1]["n_seen"] == 4
+
+
+def test_the_folder_says_all_there_is_to_know(store, tmp_path):
+    path = run(store, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["config"]["r1_every"] == 2 and config["train"]["images"] == 8 and config["channels"]
+    header = checkpoints.read(path)[1]
+    assert header["n_seen"] == 8 and header["seed"] == 0 and "torch" in header["versions"]
+    names = {p.name for p in (tmp_path / "run").rglob("*")}
+    assert not any(name.endswith(".partial") for name in names)
+    assert {"000000000.png", "000000008.png"} <= names
+    assert not any(name.startswith("generator.") for name in tensors(path))
+    logged = set().union(*train.read_stats(tmp_path / "run"))
+    assert {"n_seen", "loss_d", "loss_g", "r1", "images_per_second", "minutes", "probe_accuracy"} <= logged
+
+
+def test_weights_come_back_as_the_same_method(store, tmp_path):
+    run(store, tmp_path / "run")
+    method, header = open_method(str(tmp_path / "run"), store.channels)
+    images = torch.rand(2, 5, 8, 8)
+    expected = gandl.GANDL(SMALL, 5)
+    expected.load_state_dict(
+        {k: v for k, v in tensors(tmp_path / "run" / "state.safetensors").items() if not k.startswith("optimiser.")}
+    )
+    torch.testing.assert_close(method.embed(images), expected.eval().embed(images))
+    assert header["method"] == "gandl" and len(header["checkpoint_sha256"]) == 64
+
+
+def test_a_damaged_or_foreign_file_is_named(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(ValueError, match="no such weights file"):
+        checkpoints.load_weights(path)
+    path.write_bytes(b"\x00" * 40)
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        checkpoints.load_weights(path)
+    checkpoints.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="not one that `gandl train` wrote"):
+        checkpoints.load_weights(path)
+    checkpoints.save(path, {"a": torch.zeros(1)}, {"method": "ganbl"})
+    with pytest.raises(ValueError, match="'ganbl'"):
+        checkpoints.load_weights(path)
