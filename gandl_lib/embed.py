@@ -10,7 +10,8 @@ from typing import Any
 import anndata
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gandl_lib import checkpoints
@@ -53,6 +54,25 @@ def open_method(
     return cls(config, len(channels)).eval(), header
 
 
+def resample(images: Tensor, pixel_um: float, wanted_um: float | None) -> Tensor:
+    """Bring (N, C, H, W) from pixels of `pixel_um` to those a network was trained on, so that cells keep their size.
+
+    Nothing happens where both agree within 5 %, or where `wanted_um` is None.
+    """
+    if wanted_um is None or abs(pixel_um / wanted_um - 1) < 0.05:
+        return images
+    size = [round(side * pixel_um / wanted_um) for side in images.shape[2:]]
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def cut(images: Tensor, tiles: int) -> Tensor:
+    """(N, C, H, W) -> (N tiles^2, C, H // tiles, W // tiles), side by side, row by row, image by image."""
+    n, c, height, width = images.shape
+    h, w = height // tiles, width // tiles
+    parts = images[:, :, : h * tiles, : w * tiles].reshape(n, c, tiles, h, tiles, w)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(n * tiles**2, c, h, w)
+
+
 def crops_per_side(image_px: int, crop_px: int | None) -> int:
     """Crops along a side such that neighbours overlap by half: 3 for 64-pixel crops of 128-pixel sites."""
     return 1 if crop_px is None else max(1, math.ceil(2 * image_px / crop_px) - 1)
@@ -65,17 +85,18 @@ def embed(
     *,
     provenance: dict[str, Any],
     sites: np.ndarray | None = None,
-    average: bool = True,
+    tiles: int = 1,
     turns: bool = False,
     batch: int = 64,
     progress: bool = True,
 ) -> anndata.AnnData:
-    """Profiles of sites: the mean embedding of overlapping crops of each.
+    """Profiles of sites, or of parts of them: the mean embedding of overlapping crops of each.
 
     Args:
         method: anything behind the seam.
+        provenance: where the method came from; images are resampled to its `pixel_um` if it names one.
         sites: (N,) boolean, the sites wanted; None for all.
-        average: False keeps every crop as a row of its own.
+        tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
         turns: also average over the eight ways to lay a crop (eight times the work).
         batch: crops a forward pass; it does not change the result.
 
@@ -83,33 +104,36 @@ def embed(
         AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
-    size, side = method.crop_px, crops_per_side(min(shards.shape[1:]), method.crop_px)
+    size, trained_um = method.crop_px, provenance.get("pixel_um")
+    shape = resample(torch.empty(1, 1, *shards.shape[1:]), shards.pixel_um, trained_um).shape[2:]
+    side = crops_per_side(min(shape) // tiles, size)
     device = next((p.device for p in method.parameters()), torch.device("cpu"))
     was_training = method.training
     method.eval()
-    copies = side**2 * (8 if turns else 1)
-    per_read = max(1, batch // side**2)
+    copies = side**2 * (8 if turns and size else 1)
+    per_read = max(1, batch // (side * tiles) ** 2)
     features = []
     with tqdm(total=len(rows), desc=f"embed {provenance['method']}", unit="site", disable=not progress) as bar:
         for start in range(0, len(rows), per_read):
             images = torch.from_numpy(shards.read_many(rows[start : start + per_read]))
-            images = scale(images.to(device), shards.limits)
+            images = resample(scale(images.to(device), shards.limits), shards.pixel_um, trained_um)
+            images = cut(images, tiles)
             if size is not None:
                 images = crop_grid(images, size, side)
                 images = dihedral(images) if turns else images
             found = torch.cat([method.embed(part) for part in images.split(batch)])
-            if average:
-                found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
+            found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
             features.append(found.float().cpu().numpy())
             bar.update(min(per_read, len(rows) - start))
     method.train(was_training)
-    obs = shards.wells.iloc[rows if average else np.repeat(rows, copies)]
+    obs = shards.wells.iloc[np.repeat(rows, tiles**2)]
     obs = obs.set_axis([str(k) for k in range(len(obs))])
     profiles = anndata.AnnData(np.concatenate(features), obs=obs)
     profiles.uns["provenance"] = json.dumps(
         provenance
         | {
             "crops": side**2,
+            "tiles": tiles**2,
             "turns": turns,
             "crop_px": size,
             "simulated": shards.simulated,

@@ -81,6 +81,7 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
         "method": name,
         "config": checkpoints.config_to_json(method_config),
         "channels": list(shards.channels),
+        "pixel_um": shards.pixel_um,
         "seed": config.seed,
         "simulated": shards.simulated,
         "sites": len(crops),

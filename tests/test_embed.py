@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gandl_lib import shards
-from gandl_lib.embed import crops_per_side, embed, open_method
+from gandl_lib.embed import crops_per_side, embed, open_method, resample
 from gandl_lib.methods import gandl
 from gandl_lib.methods.intensity import QUANTILES, Intensity, IntensityConfig
 from gandl_lib.views import crop_grid, dihedral, scale
@@ -45,12 +45,15 @@ def test_some_sites_are_those_rows_of_all_sites(store):
     assert some.obs["site_id"].tolist() == store.wells.loc[chosen, "site_id"].tolist()
 
 
-def test_crops_kept_apart_average_to_the_site(store):
+def test_tiles_are_the_sites_parts_in_order(store):
     method = gandl.GANDL(SMALL, 5).eval()
-    apart, whole = profiles(method, store, average=False), profiles(method, store)
-    assert apart.n_obs == 9 * whole.n_obs
-    np.testing.assert_allclose(apart.X.reshape(len(whole), 9, -1).mean(axis=1), whole.X, rtol=1e-4, atol=1e-5)
-    assert apart.obs["site_id"].iloc[:9].nunique() == 1
+    found = profiles(method, store, tiles=2)
+    assert found.n_obs == 4 * len(store)
+    assert found.obs["site_id"].iloc[:4].nunique() == 1
+    site = scale(store.read(1)[None], store.limits)
+    for k, (y, x) in enumerate([(0, 0), (0, 8), (8, 0), (8, 8)]):
+        twin = method.embed(site[:, :, y : y + 8, x : x + 8])[0]
+        np.testing.assert_allclose(found.X[4 + k], twin, rtol=1e-4, atol=1e-5)
 
 
 def test_provenance_says_what_made_it(store):
@@ -64,6 +67,20 @@ def test_random_weights_are_a_function_of_the_seed(monkeypatch):
     images = torch.rand(2, 5, 8, 8)
     embedded = [open_method("gandl-random", "abcde", "small", seed)[0].embed(images) for seed in (0, 0, 1)]
     assert torch.equal(embedded[0], embedded[1]) and not torch.equal(embedded[0], embedded[2])
+
+
+def test_images_of_finer_pixels_are_brought_to_the_trained_size(store):
+    """A blob of 8 um stays a blob of 8 um: what was 16 pixels of 0.5 um becomes 8 pixels of 1 um."""
+    fine = torch.zeros(1, 1, 32, 32)
+    fine[:, :, 8:24, 8:24] = 1
+    coarse = resample(fine, pixel_um=0.5, wanted_um=1.0)
+    assert coarse.shape == (1, 1, 16, 16)
+    assert coarse.sum() == pytest.approx(64, rel=0.02)
+    assert resample(fine, 0.65, 0.66) is fine and resample(fine, 0.65, None) is fine
+    method = gandl.GANDL(SMALL, 5).eval()
+    halved = embed(method, store, provenance={"method": "m", "pixel_um": 2 * store.pixel_um}, progress=False)
+    twin = [method.embed(resample(scale(store.read(i)[None], store.limits), 1.0, 2.0))[0] for i in range(len(store))]
+    np.testing.assert_allclose(halved.X, torch.stack(twin), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("image", "crop", "expected"), [(128, 64, 3), (64, 64, 1), (512, 64, 15), (100, 64, 3)])
