@@ -1,0 +1,226 @@
+"""`gandl …`: every stage of the workflow as one command, made from the functions that do the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from gandl_lib.train import TrainConfig
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def simulate(
+    out: Positional[Path],
+    screen: str = "quick",
+    seed: int = 0,
+    layout: Literal["rxrx19a", "rxrx1"] = "rxrx19a",
+    plate_map: Path | None = None,
+    where: str | None = None,
+    jobs: int = 2,
+) -> None:
+    """Write a simulated screen with known truth, in a real screen's own layout.
+
+    Args:
+        out: folder to make.
+        screen: size of the screen: tiny, quick or full.
+        seed: every site is a function of this seed and its own name.
+        layout: rxrx19a (two cell types, infection, compounds) or rxrx1 (four unseen cell types, six channels).
+        plate_map: any RxRx19a metadata.csv; its wells and doses are simulated instead of the screen's own.
+        where: pandas query over the plate map, to take a part only, say "plate == 1 and site == 1".
+        jobs: processes.
+    """
+    from gandl_lib.datasets import simulated
+
+    simulated.simulate(out, screen, seed, plate_map=plate_map, where=where, layout=layout, jobs=jobs)
+
+
+@app.command
+def fetch(
+    dataset: Positional[Literal["rxrx19a", "rxrx1", "bbbc021"]],
+    out: Positional[Path],
+    where: str | None = None,
+    images: bool = True,
+    embeddings: bool = False,
+    urls: Path | None = None,
+    workers: int = 8,
+    dry_run: bool = False,
+) -> None:
+    """Bring a public dataset, or the part of it that a query names, from its home; the same command resumes.
+
+    Args:
+        dataset: whose tables and images.
+        out: folder to make, in the layout that the other commands read.
+        where: pandas query over the metadata, say "cell_type == 'VERO' and plate == 1"; all where not given.
+        images: whether to bring the images too.
+        embeddings: whether to bring the published embeddings too.
+        urls: JSON with addresses to use instead of the public ones.
+        workers: files at a time.
+        dry_run: bring the tables only and say how many bytes the images have.
+    """
+    from gandl_lib.datasets import fetch as fetching
+
+    options = {"images": images, "embeddings": embeddings, "urls": urls, "workers": workers, "dry_run": dry_run}
+    if fetching.fetch(dataset, out, where=where, **options).failed:
+        sys.exit(1)
+
+
+@app.command
+def shard(data: Positional[Path], out: Positional[Path], where: str | None = None, workers: int = 2) -> None:
+    """Pack a screen's images and its wells table into one Zarr store.
+
+    Args:
+        data: folder with metadata.csv and images/, in RxRx19a's or RxRx1's layout.
+        out: the store to make, say screen.zarr.
+        where: pandas query over the wells table, to take a part only.
+        workers: threads.
+    """
+    from gandl_lib import shards
+
+    shards.write(data, out, where=where, workers=workers)
+
+
+@app.command
+def train(
+    method: Positional[str],
+    shards: Positional[Path],
+    run: Positional[Path],
+    preset: str | None = None,
+    config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008 (frozen)
+    threads: int | None = None,
+) -> None:
+    """Train a method on a store; the same command resumes it.
+
+    Args:
+        method: its name, say gandl.
+        shards: store made by `gandl shard`.
+        run: folder for weights, log and samples.
+        preset: named configuration of the method.
+        threads: CPU threads; all cores where not given.
+    """
+    import torch
+
+    from gandl_lib import train as training
+    from gandl_lib.shards import Shards
+
+    if threads:
+        torch.set_num_threads(threads)
+    training.train(method, Shards(shards), run, preset=preset, config=config)
+
+
+@app.command
+def embed(
+    source: Positional[str],
+    shards: Positional[Path],
+    out: Positional[Path],
+    preset: str | None = None,
+    seed: int = 0,
+    turns: bool = False,
+    tiles: int = 1,
+) -> None:
+    """Turn a store's sites into profiles.
+
+    Args:
+        source: a run folder, a weights file, or the name of a method with nothing to train.
+        shards: store made by `gandl shard`.
+        out: profiles to write (.h5ad).
+        preset: for a method by name.
+        seed: for a method by name.
+        turns: average over the eight ways to lay a crop.
+        tiles: cut each site into tiles x tiles parts, each a row of its own.
+    """
+    from gandl_lib import embed as embedding
+    from gandl_lib import profiles
+    from gandl_lib.shards import Shards
+
+    store = Shards(shards)
+    method, provenance = embedding.open_method(source, store.channels, preset, seed)
+    found = embedding.embed(method, store, provenance=provenance, turns=turns, tiles=tiles)
+    profiles.write(found, out)
+
+
+@app.command
+def evaluate(
+    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot"]],
+    paths: Positional[tuple[Path, ...]],
+    normalisation: tuple[str, ...] = ("all",),
+    truth: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Profiles in, tables out.
+
+    Args:
+        name: which evaluation.
+        paths: profiles of one method each (.h5ad), and last, as with cp, the table to write (.csv).
+        normalisation: of plates: none, all (wells), controls, tvn; the first is used where a table has one only.
+        truth: truth.csv of a simulated screen, to compare a dose-response with.
+        seed: of splits and bootstraps.
+    """
+    import pandas as pd
+
+    from gandl_lib import profiles
+    from gandl_lib.evaluate import EVALUATIONS
+
+    *sources, out = paths
+    if not sources or out.suffix != ".csv":
+        raise ValueError(f"give one or more profiles and then the .csv to write; found {' '.join(map(str, paths))}.")
+    known = None if truth is None else pd.read_csv(truth)
+    tables = EVALUATIONS[name]([profiles.read(path) for path in sources], normalisation, known, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for key, table in tables.items():
+        path = out.with_name(key.format(out=out.stem) + ".csv")
+        partial = path.with_name(path.name + ".partial")
+        table.to_csv(partial, index=False)
+        os.replace(partial, path)
+
+
+@app.command
+def provenance(results: Positional[Path], out: Positional[Path], profile: str = "quick", seed: int = 0) -> None:
+    """Gather what made a results folder: commands, versions, device, sums of inputs, checkpoints and tables.
+
+    Args:
+        results: folder whose tables, profiles and runs are described.
+        out: provenance.json to write.
+        profile: the workflow's profile.
+        seed: its seed.
+    """
+    from gandl_lib import checkpoints
+    from gandl_lib.profiles import read
+
+    methods = {path.stem: json.loads(read(path).uns["provenance"]) for path in sorted(results.glob("profiles/*.h5ad"))}
+    weights = sorted(results.glob("runs/*/weights.safetensors"))
+    found = {
+        "command": f"snakemake --config profile={profile}",
+        "profile": profile,
+        "seed": seed,
+        **checkpoints.environment(),
+        "minutes": sum(m.get("minutes", 0.0) for m in methods.values()),
+        "sha256": {
+            str(path.relative_to(results)): checkpoints.sha256(path)
+            for path in [*sorted(results.glob("*.csv")), *sorted(results.glob("data/*/metadata.csv")), *weights]
+        },
+        "methods": methods,
+    }
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    os.replace(partial, out)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the caller's is one line on stderr and exit status 2."""
+    try:
+        app.cli(prog="gandl", description=__doc__)
+    except (ValueError, OSError) as error:
+        print(f"gandl: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
