@@ -1,0 +1,53 @@
+"""Profiles in, tidy tables out; torch is never imported here.
+
+`EVALUATIONS` maps the names of `gandl evaluate NAME` to functions of a list of profiles, one a method. Each returns its
+tables by file name without `.csv`, in which `{out}` stands for the name the caller chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+from anndata import AnnData
+
+from gandl_lib.evaluate import axes, dose_response, separability, zero_shot
+
+Tables = dict[str, pd.DataFrame]
+
+
+def _separability(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": separability.separability(profiles, normalisation, seed=seed)}
+
+
+def _axes(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
+    return {
+        "{out}": axes.axes(profiles, normalisation=normalisation[0], seed=seed),
+        "efficacy": axes.efficacy(profiles, normalisation[0], seed),
+    }
+
+
+def _dose_response(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    scores = axes.efficacy(profiles, normalisation[0], seed)
+    curves = dose_response.curves(scores)
+    tables = {"{out}": curves, "dose_points": dose_response.points(scores)}
+    return tables if truth is None else tables | {"dose_truth": dose_response.evaluate_truth(curves, truth)}
+
+
+def _zero_shot(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    confusion, summary = zero_shot.zero_shot(profiles, seed)
+    return {"{out}": confusion, "{out}_summary": summary}
+
+
+EVALUATIONS: dict[str, Callable[..., Tables]] = {
+    "separability": _separability,
+    "axes": _axes,
+    "dose-response": _dose_response,
+    "zero-shot": _zero_shot,
+}

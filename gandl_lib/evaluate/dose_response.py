@@ -1,0 +1,369 @@
+"""Dose-response curves, hits and toxicity from efficacy scores: Figs. 4 and 5 of Mascolini et al. (2022).
+
+**The curve.** The efficacy E of a compound at concentration c is the four-parameter log-logistic
+
+    E(c) = bottom + (emax - bottom) / (1 + (EC50 / c)^hill),    emax >= bottom, hill > 0
+
+EC50 is the dose of half effect; -1 is the infected control, +1 the uninfected one, 0 the threshold half-way.
+
+**The fit.** For a given (EC50, hill) the other two follow by linear least squares, so only two dimensions need
+searching (variable projection; Golub & Pereyra 1973). A grid over both serves as a thousand starts, its best point is
+polished. The 95 % interval of EC50 is where the sum of squares, minimised over all else, stays under
+SSE_min (1 + F_0.95(1, n-4) / (n-4)) (profile likelihood; Bates & Watts 1988); an end the data leave open is 0 or
+infinity.
+
+**Toxicity.** Rise-then-fall is a compound that cures and then kills. Starting at the top dose, doses significantly
+below the best dose under them (one-sided t, pooled variance, Bonferroni over all pairs of doses, 1 %) are toxic; the
+lowest of that run is `toxic_from_uM`, and the rising curve is fitted without it and the doses above.
+
+**Evidence.** `p_value` is twice the smaller of two: the F test of the curve against a flat line, (3, n-4) degrees of
+freedom, on the safe side because the curve may only rise; and a t test that the mean lies above the threshold 0, for a
+compound that works at every dose tested is flat too. With fewer than four doses there is no curve, and p is Student's
+one-sided t test against the infected controls. `q_value` is Benjamini & Hochberg's over the compounds of one method and
+cell type. A **hit** has q < 0.05 and a dose whose mean efficacy (`efficacy_max` is the highest) exceeds 0.
+
+**What is not known is NaN.** EC50, hill, emax and bottom are given only where the F test alone is significant and EC50
+lies within the doses fitted. Else `ec50_censored` says why if that is known: `>max` (half the rise lies beyond the top
+dose) or `<min` (at the lowest dose the compound works already: EC50 lies below it, or bottom above the threshold).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import optimize, special, stats
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from gandl_lib.evaluate.axes import efficacy
+
+MIN_DOSES = 4
+"""Doses a four-parameter curve needs."""
+
+HILL = (0.3, 8.0)
+"""Range of slopes searched; beyond it a curve is a straight line or a step to any real dose series."""
+
+ALPHA = 0.05
+TOXIC_ALPHA = 0.01
+
+HEADER = ("method", "cell_type", "compound", "ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "efficacy_max",
+          "p_value", "q_value", "hit", "toxic_from_uM", "n_wells", "n_doses", "bottom", "ec50_censored")  # fmt: skip
+POINTS_HEADER = ("method", "cell_type", "compound", "concentration_uM", "efficacy", "ci_low", "ci_high", "n_wells")
+
+_HILLS = np.geomspace(*HILL, 24)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted curve. `ec50_uM` is the estimate even outside the tested doses; open ends of its interval are 0, inf."""
+
+    ec50_uM: float
+    ec50_low: float
+    ec50_high: float
+    hill: float
+    emax: float
+    bottom: float
+    p_flat: float
+
+    def __call__(self, concentration_uM: np.ndarray) -> np.ndarray:
+        """Efficacy at each concentration."""
+        rise = special.expit(self.hill * (np.log(concentration_uM) - np.log(self.ec50_uM)))
+        return self.bottom + (self.emax - self.bottom) * rise
+
+
+def fit(concentration_uM: np.ndarray, efficacy: np.ndarray) -> Fit:
+    """Fit the rising curve of this module's docstring to n wells.
+
+    Args:
+        concentration_uM: (n,) doses, at least four different ones.
+        efficacy: (n,) scores.
+
+    Raises:
+        ValueError: fewer than four doses, a dose that is not positive, values that are not finite, or unequal lengths.
+    """
+    c, e = np.asarray(concentration_uM, float), np.asarray(efficacy, float)
+    if c.ndim != 1 or c.shape != e.shape:
+        raise ValueError(f"concentration_uM and efficacy must be equally long; they are {c.shape} and {e.shape}.")
+    if not (np.isfinite(c).all() and np.isfinite(e).all() and (c > 0).all()):
+        raise ValueError("Doses must be positive and all values finite; drop wells without a dose or score first.")
+    doses, codes = np.unique(c, return_inverse=True)
+    if len(doses) < MIN_DOSES:
+        raise ValueError(
+            f"A curve needs {MIN_DOSES} doses; found {len(doses)}: {', '.join(f'{d:g}' for d in doses)} uM."
+        )
+
+    # All a curve can see of the wells: number n_d and mean m_d per dose. The squares within doses it cannot explain.
+    n_d = np.bincount(codes)
+    m_d = np.bincount(codes, e) / n_d
+    log_doses = np.log(doses)
+    within = ((e - m_d[codes]) ** 2).sum()
+    flat = within + _flat(n_d, m_d)
+
+    step = np.log(10) / 16
+    low, high = log_doses[0] - np.log(10), log_doses[-1] + np.log(10)
+    log_ec50 = np.linspace(low, high, int(np.ceil((high - low) / step)) + 1)  # (T,)
+    sse = within + _project(log_ec50[:, None], _HILLS, log_doses, n_d, m_d)[0]  # (T, H)
+
+    t, h = np.unravel_index(np.argmin(sse), sse.shape)
+
+    def residuals(v: np.ndarray) -> np.ndarray:
+        _, bottom, rise = _project(v[0], np.exp(v[1]), log_doses, n_d, m_d)
+        return np.sqrt(n_d) * (m_d - bottom - rise * special.expit(np.exp(v[1]) * (log_doses - v[0])))
+
+    bounds = [low, np.log(HILL[0])], [high, np.log(HILL[1])]
+    start = np.clip([log_ec50[t], np.log(_HILLS[h])], *bounds)
+    best = optimize.least_squares(residuals, start, bounds=bounds, xtol=1e-10, ftol=1e-10, gtol=1e-10).x
+    sse_best, bottom, rise = _project(best[0], np.exp(best[1]), log_doses, n_d, m_d)
+    sse_best = within + sse_best
+
+    free = len(e) - 4
+    limit = sse_best * (1 + stats.f.ppf(1 - ALPHA, 1, free) / free) if free > 0 else np.inf
+    ends = _interval(log_ec50, sse.min(axis=1), best[0], sse_best, limit)
+    return Fit(
+        ec50_uM=float(np.exp(best[0])),
+        ec50_low=float(np.exp(ends[0])),
+        ec50_high=float(np.exp(ends[1])),
+        hill=float(np.exp(best[1])),
+        emax=float(bottom + rise),
+        bottom=float(bottom),
+        p_flat=_f_test(flat, sse_best, free, scale=(e**2).sum()),
+    )
+
+
+def _flat(n_d: np.ndarray, m_d: np.ndarray) -> float:
+    """Squares between doses left by a constant."""
+    return (n_d * (m_d - np.average(m_d, weights=n_d)) ** 2).sum()
+
+
+def _project(log_ec50, hill, log_doses: np.ndarray, n_d: np.ndarray, m_d: np.ndarray):
+    """Squares left, bottom and rise >= 0, each (*S), of the best curve for each (log EC50, hill), broadcast to S."""
+    g = special.expit(np.asarray(hill)[..., None] * (log_doses - np.asarray(log_ec50)[..., None]))  # (*S, doses)
+    weight = n_d / n_d.sum()
+    mean_g, mean_m = g @ weight, m_d @ weight
+    dg, dm = g - mean_g[..., None], m_d - mean_m
+    slope = (dg * dm) @ weight / np.maximum((dg**2) @ weight, 1e-300)
+    rise = np.maximum(slope, 0)
+    sse = ((dm - rise[..., None] * dg) ** 2) @ n_d
+    return sse, mean_m - rise * mean_g, rise
+
+
+def _interval(log_ec50: np.ndarray, sse: np.ndarray, best: float, sse_best: float, limit: float) -> list[float]:
+    """Outermost points left and right of `best` where the profile `sse` (T,) crosses `limit`; infinite where open."""
+    ends = []
+    for sign in (-1, 1):
+        side = sign * (log_ec50 - best) > 0
+        outward = np.argsort(np.abs(log_ec50[side] - best))
+        x = np.r_[best, log_ec50[side][outward]]
+        y = np.r_[sse_best, sse[side][outward]]
+        k = np.flatnonzero(y <= limit)[-1]
+        closed = k + 1 < len(x)
+        ends.append(x[k] + (x[k + 1] - x[k]) * (limit - y[k]) / (y[k + 1] - y[k]) if closed else sign * np.inf)
+    return ends
+
+
+def _f_test(sse_flat: float, sse_curve: float, free: int, scale: float) -> float:
+    """p of the curve's three further parameters."""
+    if free <= 0 or sse_flat <= 1e-20 * scale:  # nothing to explain but rounding
+        return 1.0
+    if sse_curve <= 0:
+        return 0.0
+    return float(stats.f.sf((sse_flat - sse_curve) / 3 / (sse_curve / free), 3, free))
+
+
+def curves(wells: pd.DataFrame) -> pd.DataFrame:
+    """Fit every compound of an efficacy table (`axes.efficacy`).
+
+    Returns:
+        Table with the columns `HEADER`, one row per method, cell type and compound, as this module's docstring tells.
+        Compounds of fewer than four doses have no curve and are named in a warning.
+
+    Raises:
+        ValueError: no treated well has a dose.
+    """
+    treated = _treated(wells)
+    few, tables = [], []
+    for (method, cell_type), group in treated.groupby(["method", "cell_type"], sort=False, observed=True):
+        control = (wells["role"] == "C-") & (wells["split"] != "reference")
+        same = (wells["method"] == method) & (wells["cell_type"] == cell_type)
+        controls = wells.loc[same & control, "efficacy"].dropna().to_numpy()
+        rows = []
+        by_compound = group.groupby("compound", sort=True, observed=True)
+        for compound, one in tqdm(by_compound, desc=f"dose-response of {method}, {cell_type}", disable=None):
+            row = _describe(one["concentration_uM"].to_numpy(float), one["efficacy"].to_numpy(float), controls)
+            rows.append({"method": method, "cell_type": cell_type, "compound": compound, **row})
+            if row["n_doses"] < MIN_DOSES:
+                few.append(f"{compound} in {cell_type} ({row['n_doses']})")
+        table = pd.DataFrame(rows)
+        tested = table["p_value"].notna()
+        table["q_value"] = np.nan
+        table.loc[tested, "q_value"] = stats.false_discovery_control(table.loc[tested, "p_value"], method="bh")
+        table["hit"] = (table["q_value"] < ALPHA) & (table["efficacy_max"] > 0)
+        tables.append(table)
+    if few:
+        few = list(dict.fromkeys(few))
+        warnings.warn(
+            f"No curve for {len(few)} compound(s) with fewer than {MIN_DOSES} doses, tested against controls only: "
+            f"{', '.join(few[:10])}.",
+            stacklevel=2,
+        )
+    return pd.concat(tables, ignore_index=True)[list(HEADER)]
+
+
+def points(wells: pd.DataFrame) -> pd.DataFrame:
+    """Mean efficacy per dose, with its 95 % t interval over wells (NaN for a single well), from an efficacy table.
+
+    Returns:
+        Table with the columns `POINTS_HEADER`, sorted by dose within each method, cell type and compound.
+    """
+    keys = ["method", "cell_type", "compound", "concentration_uM"]
+    grouped = _treated(wells).groupby(keys, observed=True)["efficacy"]
+    table = grouped.agg(efficacy="mean", sd="std", n_wells="count").reset_index()
+    half = stats.t.ppf(1 - ALPHA / 2, table["n_wells"] - 1) * table["sd"] / np.sqrt(table["n_wells"])
+    return table.assign(ci_low=table["efficacy"] - half, ci_high=table["efficacy"] + half)[list(POINTS_HEADER)]
+
+
+def dose_response(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
+    """`curves` of the efficacy scores of `profiles`; see there and `axes.efficacy` for arguments and errors."""
+    return curves(efficacy(profiles, normalisation, seed))
+
+
+def dose_points(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
+    """`points` of the efficacy scores of `profiles`; see there and `axes.efficacy` for arguments and errors."""
+    return points(efficacy(profiles, normalisation, seed))
+
+
+def evaluate_truth(table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Compare a dose-response table with the truth of a simulated screen.
+
+    Args:
+        table: from `curves` or `dose_response`.
+        truth: columns cell_type, compound, effective (bool), ec50_uM, toxic_uM (NaN where never toxic).
+
+    Returns:
+        One row per method and cell type: n_compounds, n_effective; auroc of efficacy_max for effective compounds;
+        precision and recall of `hit`; over effective compounds with an EC50 (n_ec50), the median absolute error of
+        log10 EC50 and the share of 95 % intervals that hold the true one; recall of toxicity among toxic compounds and
+        the share of false alarms among the others.
+
+    Raises:
+        ValueError: missing columns, or no compound in common.
+    """
+    if missing := [c for c in ("cell_type", "compound", "effective", "ec50_uM", "toxic_uM") if c not in truth]:
+        raise ValueError(f"The truth table lacks the column(s) {', '.join(missing)}; it has {', '.join(truth)}.")
+    both = table.merge(truth, on=["cell_type", "compound"], suffixes=("", "_true"))
+    if both.empty:
+        raise ValueError("The dose-response table and the truth have no compound of one cell type in common.")
+    rows = []
+    for (method, cell_type), t in both.groupby(["method", "cell_type"], sort=False):
+        effective, hit = t["effective"].astype(bool), t["hit"].astype(bool)
+        scored = t["efficacy_max"].notna()
+        fitted = t[effective & t["ec50_uM"].notna() & t["ec50_uM_true"].notna()]
+        toxic, flagged = t["toxic_uM"].notna(), t["toxic_from_uM"].notna()
+        held = fitted["ec50_uM_true"].between(fitted["ec50_low"], fitted["ec50_high"])
+        rows.append(
+            {
+                "method": method,
+                "cell_type": cell_type,
+                "n_compounds": len(t),
+                "n_effective": int(effective.sum()),
+                "auroc": roc_auc_score(effective[scored], t.loc[scored, "efficacy_max"])
+                if effective[scored].nunique() == 2
+                else np.nan,
+                "precision": effective[hit].mean(),
+                "recall": hit[effective].mean(),
+                "n_ec50": len(fitted),
+                "log10_ec50_error": np.log10(fitted["ec50_uM"] / fitted["ec50_uM_true"]).abs().median(),
+                "ec50_coverage": held.mean(),
+                "toxic_recall": flagged[toxic].mean(),
+                "toxic_false_alarms": flagged[~toxic].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _treated(wells: pd.DataFrame) -> pd.DataFrame:
+    """The treated wells with a dose; the others are named aloud."""
+    treated = wells[wells["role"] == "treated"]
+    without = treated["concentration_uM"].isna()
+    if without.all():
+        raise ValueError(
+            f"No treated well has a concentration_uM: {len(treated)} treated among {len(wells)} wells. Dose-response "
+            "needs compounds at known doses."
+        )
+    if without.any():
+        names = ", ".join(treated.loc[without, "compound"].unique()[:5])
+        warnings.warn(f"{without.sum()} treated well(s) without a dose left out: {names}.", stacklevel=3)
+    return treated[~without]
+
+
+def _describe(c: np.ndarray, e: np.ndarray, controls: np.ndarray) -> dict:
+    """All that `curves` says of one compound but q: doses `c` (n,), scores `e` (n,), scores of C- wells (m,)."""
+    n_doses, known = len(set(c)), np.isfinite(e)
+    c, e = c[known], e[known]
+    row = dict.fromkeys(("ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "bottom", "p_value"), np.nan)
+    row |= {"efficacy_max": np.nan, "toxic_from_uM": np.nan, "ec50_censored": ""}
+    row |= {"n_wells": len(c), "n_doses": n_doses}
+    if len(c) == 0:
+        return row
+    row["efficacy_max"] = pd.Series(e).groupby(c).mean().max()
+    row["toxic_from_uM"] = toxic_from(c, e, controls)
+    safe = ~(c >= row["toxic_from_uM"])
+    c, e = c[safe], e[safe]
+    if len(set(c)) < MIN_DOSES:
+        row["p_value"] = _greater(e, controls)
+        return row
+
+    curve = fit(c, e)
+    p_above = _greater(e, 0.0)
+    row["p_value"] = min(1.0, 2 * min(curve.p_flat, p_above))
+    if curve.p_flat >= ALPHA:
+        row["ec50_censored"] = "<min" if p_above < ALPHA else ""
+        return row
+    row |= {"ec50_low": curve.ec50_low, "ec50_high": curve.ec50_high}
+    if curve.bottom > 0 or curve.ec50_uM < c.min():
+        return row | {"ec50_censored": "<min", "ec50_low": 0.0}
+    if curve.ec50_uM > c.max():
+        return row | {"ec50_censored": ">max", "ec50_high": np.inf}
+    return row | {"ec50_uM": curve.ec50_uM, "hill": curve.hill, "emax": curve.emax, "bottom": curve.bottom}
+
+
+def toxic_from(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.ndarray | None = None) -> float:
+    """The lowest toxic dose in uM by the rule of this module's docstring; NaN if there is none.
+
+    Where wells were hardly repeated (fewer than three degrees of freedom within doses), the spread of `controls` (m,)
+    stands in; without it nothing can be called toxic.
+    """
+    doses, codes = np.unique(concentration_uM, return_inverse=True)
+    n = np.bincount(codes)
+    mean = np.bincount(codes, efficacy) / n
+    free = len(codes) - len(doses)
+    variance = ((efficacy - mean[codes]) ** 2).sum() / max(free, 1)
+    if free < 3:
+        if controls is None or len(controls) < 4:
+            return np.nan
+        free, variance = len(controls) - 1, np.var(controls, ddof=1)
+    n_pairs = len(doses) * (len(doses) - 1) / 2
+    toxic = np.nan
+    for k in range(len(doses) - 1, 0, -1):
+        best = np.argmax(mean[:k])
+        fall = mean[best] - mean[k]
+        error = np.sqrt(variance * (1 / n[k] + 1 / n[best]))
+        if not fall > error * stats.t.ppf(1 - TOXIC_ALPHA / n_pairs, free) + 1e-12 * np.abs(mean).max():
+            break
+        toxic = doses[k]
+    return float(toxic)
+
+
+def _greater(e: np.ndarray, than: np.ndarray | float) -> float:
+    """One-sided t test that the mean of `e` (n,) exceeds `than`, a number or a sample (m,); NaN if too few to say."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # values without spread
+        if np.ndim(than) == 0:
+            return float(np.nan_to_num(stats.ttest_1samp(e, than, alternative="greater").pvalue, nan=1.0))
+        if len(e) == 0 or len(than) == 0 or len(e) + len(than) < 3:
+            return np.nan
+        return float(np.nan_to_num(stats.ttest_ind(e, than, alternative="greater").pvalue, nan=1.0))

@@ -1,0 +1,73 @@
+"""Is it the cells, or where they lie? Two measurements that every separability score should be read beside.
+
+On RxRx19a all C+ wells lie in five columns that hold no C- well. Whatever differs from column to column, light or
+evaporation or a pipette, then tells C+ from C- as well as biology does, and holding out wells or plates does not help,
+for the columns are the same on every plate.
+
+* `position_only` shows the temptation: profiles that know the row and column of a well and no image.
+* `zones` shows whether a method could give in to it: can it tell C- wells near the edge of a plate from C- wells
+  inside? Both are infected and untreated, so nothing but position sets them apart. A method that cannot has no position
+  to leak; one that can has some, which does not prove that it uses it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from gandl_lib.evaluate.separability import TASKS, Task, separability
+from gandl_lib.profiles import check, normalise
+
+ZONE = "C- near the edge vs inside"
+
+
+def place(well: str) -> tuple[int, int]:
+    """Row and column of a well, from 0: `A01` is (0, 0), `AA02` is (26, 1)."""
+    letters = well.rstrip("0123456789")
+    return reduce(lambda n, letter: 26 * n + ord(letter) - 64, letters, 0) - 1, int(well[len(letters) :]) - 1
+
+
+def position_only(profiles: AnnData) -> AnnData:
+    """Profiles of the same rows with nothing in X but one-hot row and column of the well; method "position"."""
+    check(profiles, ("well",))
+    at = np.array([place(well) for well in profiles.obs["well"]])
+    X = np.concatenate([np.equal.outer(k, np.unique(k)) for k in at.T], axis=1).astype(np.float32)
+    return AnnData(X, obs=profiles.obs.copy(), uns={"provenance": json.dumps({"method": "position"})})
+
+
+def position(profiles: AnnData, seed: int = 0) -> pd.DataFrame:
+    """What position alone reaches on "C+ vs C-": rows of `separability`, by well and by plate."""
+    task = {"C+ vs C-": TASKS["C+ vs C-"]}
+    return separability(position_only(profiles), ["none"], tasks=task, seed=seed, shuffled=False)
+
+
+def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
+    """How well each method tells C- wells of the outer half of a plate from those of the inner half, wells held out."""
+    marked = []
+    for p in profiles:
+        check(p, ("well", "role", "plate_id"))
+        at = np.array([place(well) for well in p.obs["well"]], float)
+        middle = (at.min(axis=0) + at.max(axis=0)) / 2
+        outward = (np.abs(at - middle) / np.maximum(at.max(axis=0) - middle, 1)).max(axis=1)  # 0 centre, 1 edge
+        negative = (p.obs["role"] == "C-").to_numpy()
+        zone = np.where(outward > np.median(outward[negative]), "edge", "inside")
+        marked.append(AnnData(p.X, obs=p.obs.assign(zone=np.where(negative, zone, "")), uns=p.uns))
+    task = {ZONE: Task("zone", "edge", "inside")}
+    return separability(marked, [normalisation], ["well"], tasks=task, seed=seed, shuffled=False)
+
+
+def cell_types(profiles: AnnData, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """ "HRCE vs VERO" as it should be judged, and after the mistake of normalising each plate: a row of each.
+
+    A plate holds one cell type, so its mean is the answer, and taking it away takes the answer away.
+    """
+    task = {"HRCE vs VERO": TASKS["HRCE vs VERO"]}
+    right, wrong = (
+        separability(p, splits=["well"], tasks=task, seed=seed, shuffled=False)
+        for p in (profiles, normalise(profiles, "all"))
+    )
+    return right, wrong

@@ -1,0 +1,254 @@
+"""Profiles: features of sites or wells beside what is known about them, and their normalisation per plate.
+
+A profile table is an `anndata.AnnData`: X (N, D) float32 holds N sites (or wells) by D features, `obs` is the wells
+table (see `wells.py`), and `uns["provenance"]` is a JSON string with at least `"method"`.
+
+**Why normalise.** Stain, exposure and handling differ from plate to plate, so the same cells land elsewhere in feature
+space. Each recipe below undoes what a plate does to all its wells. With mu_p, sigma_p the mean and standard deviation
+of a feature over the *reference wells* of plate p (Mascolini et al. 2022 normalise per plate and give no recipe):
+
+* `none`      nothing.
+* `all`       (x - mu_p) / sigma_p, the reference being every well of the plate. Uses no label.
+* `controls`  the same, the reference being the plate's negative controls.
+* `tvn`       typical variation normalisation (Ando et al. 2017): `controls`; then PCA on the pooled controls of all
+              plates and unit variance along each component; then CORAL (Sun et al. 2016) per plate, which turns that
+              plate's control covariance S_p into the pooled one S:  x (S_p + 0.5 I)^(-1/2) (S + 0.5 I)^(1/2).
+
+**Which wells are negative controls.** Those of role `C-` (infected, no compound); in a screen without any, those of
+role `untreated`. Never `C+` or `UV`: the class to be told apart from C- must not set the zero. `controls` and `tvn` do
+read the label C-, so whoever scores that label afterwards passes `fit`, the rows they may read it from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from sklearn.decomposition import PCA
+
+NORMALISATIONS = ("none", "all", "controls", "tvn")
+READS_LABELS = ("controls", "tvn")
+"""Normalisations that look at roles; they must be fitted on training wells."""
+
+MIN_REFERENCE_WELLS = 2  # fewer have no spread to scale by
+CORAL_RIDGE = 0.5
+
+
+def read(path: str | Path) -> AnnData:
+    """Read profiles written by `write` (or by anyone, in the same form): X dense float32, text columns as plain text.
+
+    Raises:
+        ValueError: no such file, not an .h5ad file, or no method in its provenance.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; `gandl embed` writes profiles.")
+    try:
+        profiles = anndata.read_h5ad(path)
+    except Exception as error:  # h5py and anndata raise a dozen kinds here
+        raise ValueError(f"{path}: not a readable .h5ad file ({error}); write it again with `gandl embed`.") from error
+    X = profiles.X.toarray() if hasattr(profiles.X, "toarray") else profiles.X
+    profiles = AnnData(np.asarray(X, np.float32), obs=_plain(profiles.obs), var=profiles.var, uns=profiles.uns)
+    try:
+        check(profiles, ())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return profiles
+
+
+def write(profiles: AnnData, path: str | Path) -> None:
+    """Write `profiles` to `path` (.h5ad). The final name appears only once the file is complete.
+
+    Raises:
+        ValueError: X has values that are not finite, or provenance names no method.
+        OSError: the disk is full or the folder not writable; nothing of an earlier file at `path` is lost.
+    """
+    check(profiles, ())
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        profiles.write_h5ad(partial, convert_strings_to_categoricals=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check(profiles: AnnData, columns: tuple[str, ...] = ()) -> str:
+    """Return the method's name if `profiles` has the given obs columns, finite X and a provenance; else ValueError."""
+    if not isinstance(profiles, AnnData):
+        raise ValueError(f"Profiles must be an AnnData, not {type(profiles).__name__}; `profiles.read` gives one.")
+    missing = [c for c in columns if c not in profiles.obs]
+    if missing:
+        raise ValueError(
+            f"The profiles' obs lacks the column(s) {', '.join(missing)}; it has {', '.join(profiles.obs)}. "
+            "obs must be the wells table (see gandl_lib/wells.py)."
+        )
+    try:
+        method = json.loads(profiles.uns["provenance"])["method"]
+    except (KeyError, TypeError, ValueError):
+        found = profiles.uns.get("provenance", "nothing")
+        raise ValueError(
+            f'uns["provenance"] must be a JSON string with a "method"; found {str(found)[:80]!r}.'
+        ) from None
+    if profiles.n_obs == 0 or profiles.n_vars == 0:
+        raise ValueError(f"{method}: the profiles are empty, {profiles.n_obs} rows of {profiles.n_vars} features.")
+    X = profiles.X
+    bad = np.concatenate([~np.isfinite(X[i : i + 4096]).all(axis=1) for i in range(0, len(X), 4096)])
+    if bad.any():
+        rows = ", ".join(profiles.obs_names[bad][:3])
+        features = ", ".join(profiles.var_names[~np.isfinite(X[bad]).all(axis=0)][:3])
+        raise ValueError(
+            f"{method}: X has NaN or infinite values in {bad.sum()} of {len(X)} rows (first rows {rows}; first "
+            f"features {features}); drop those rows or embed them again."
+        )
+    return method
+
+
+def by_method(profiles: AnnData | list[AnnData], columns: tuple[str, ...]) -> dict[str, AnnData]:
+    """One or several profile tables, checked, as a dict from method to profiles. Two of one name are a ValueError."""
+    named = {}
+    for p in [profiles] if isinstance(profiles, AnnData) else list(profiles):
+        method = check(p, columns)
+        if method in named:
+            raise ValueError(f"Two profile tables name the method {method!r}; give each its own name in provenance.")
+        named[method] = AnnData(p.X, obs=_plain(p.obs), uns=p.uns)
+    if not named:
+        raise ValueError("No profiles were given; pass at least one AnnData.")
+    return named
+
+
+def aggregate(profiles: AnnData, by: str = "well_id") -> AnnData:
+    """Mean over the rows that share `by` (sites of a well, crops of a site), in order of first appearance.
+
+    Returns:
+        AnnData of G groups: X (G, D) float32; obs keeps the columns that are constant within every group and gains
+        `n_sites`, the number of distinct sites in each; uns is carried along.
+
+    Raises:
+        ValueError: `by` is not a column of obs, or X is not finite.
+    """
+    check(profiles, (by,))
+    obs = _plain(profiles.obs)
+    codes, names = pd.factorize(obs[by])
+    if (codes < 0).any():
+        raise ValueError(f"{(codes < 0).sum()} row(s) have no {by}; fill the column or drop them.")
+    X = pd.DataFrame(profiles.X).groupby(codes).mean().to_numpy(np.float32)  # (G, D); pandas sums with compensation
+    grouped = obs.groupby(codes)
+    constant = grouped.nunique(dropna=False).le(1).all()
+    table = grouped.first(skipna=False)[[c for c in obs if constant[c] and c != "n_sites"]]
+    if "site_id" in obs:
+        table["n_sites"] = grouped["site_id"].nunique()
+    else:
+        table["n_sites"] = grouped["n_sites"].sum() if "n_sites" in obs else grouped.size()
+    table.index = names.astype(str)
+    return AnnData(X, obs=table, var=profiles.var.copy(), uns=dict(profiles.uns))
+
+
+def normalise(profiles: AnnData, how: str = "all", fit: np.ndarray | None = None) -> AnnData:
+    """Normalise each plate by one of `NORMALISATIONS` (see this module's docstring for the formulas).
+
+    Args:
+        profiles: N rows by D features, obs with `plate_id`, `well_id`, `role`.
+        how: name of the recipe.
+        fit: (N,) bool, the rows means, spreads and components may be taken from; None for all. With `controls` and
+            `tvn` pass the training rows wherever roles are scored later.
+
+    Returns:
+        New AnnData with X float32, (N, D), for `tvn` (N, K) where K <= D is the rank of the pooled controls. Features
+        constant over a plate's reference wells carry no scale and become 0 on that plate.
+
+    Raises:
+        ValueError: unknown `how`, missing columns, or plates with fewer than two reference wells, by name.
+    """
+    if how not in NORMALISATIONS:
+        raise ValueError(f"Unknown normalisation {how!r}; choose one of {', '.join(NORMALISATIONS)}.")
+    check(profiles, () if how == "none" else ("plate_id", "well_id", "role"))
+    uns = {**profiles.uns, "normalisation": how}
+    if how == "none":
+        return AnnData(profiles.X.copy(), obs=profiles.obs.copy(), var=profiles.var.copy(), uns=uns)
+
+    reference = np.ones(profiles.n_obs, bool) if fit is None else np.asarray(fit)
+    if reference.shape != (profiles.n_obs,) or reference.dtype != bool:
+        raise ValueError(
+            f"fit must be {profiles.n_obs} booleans, one a row; it is {reference.shape} of {reference.dtype}."
+        )
+    if how in READS_LABELS:
+        reference = reference & is_negative_control(profiles.obs)
+    plates = _plates(profiles.obs, reference, how)
+
+    raw, X = profiles.X, np.empty(profiles.shape, np.float32)
+    for rows, fitted in plates:
+        X[rows] = _standardise(raw[rows], raw[fitted])
+    if how != "tvn":
+        return AnnData(X, obs=profiles.obs.copy(), var=profiles.var.copy(), uns=uns)
+    X = _align_covariances(X, plates)
+    var = pd.DataFrame(index=[f"tvn_{i}" for i in range(X.shape[1])])
+    return AnnData(X, obs=profiles.obs.copy(), var=var, uns=uns)
+
+
+def is_negative_control(obs: pd.DataFrame) -> np.ndarray:
+    """(N,) bool: role `C-`, or `untreated` in a table that has no `C-` at all."""
+    role = np.asarray(obs["role"])
+    return role == ("C-" if (role == "C-").any() else "untreated")
+
+
+def _plates(obs: pd.DataFrame, reference: np.ndarray, how: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per plate the indices of its rows and of its reference rows; ValueError if a plate has too few of the latter."""
+    wells = np.asarray(obs["well_id"])
+    plates, short = [], []
+    for plate, rows in obs.groupby("plate_id", observed=True).indices.items():
+        fitted = rows[reference[rows]]
+        n_wells = len(set(wells[fitted]))
+        if n_wells < MIN_REFERENCE_WELLS:
+            roles = ", ".join(f"{n} {role}" for role, n in obs.iloc[rows]["role"].value_counts().items() if n)
+            short.append(f"{plate} ({n_wells}; its rows: {roles})")
+        plates.append((rows, fitted))
+    if short:
+        wanted = "wells" if how == "all" else "negative-control wells (C-, or untreated where a screen has no C-)"
+        other = "'none' needs none" if how == "all" else "'all' and 'none' need none"
+        raise ValueError(
+            f"Normalisation {how!r} needs at least {MIN_REFERENCE_WELLS} {wanted} to fit on each plate; too few on "
+            f"{len(short)} plate(s): {'; '.join(short[:5])}. Drop these plates or normalise otherwise: {other}."
+        )
+    return plates
+
+
+def _standardise(X: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(n, D) minus the mean and over the standard deviation of `reference` (m, D); constant features become 0."""
+    mean, sd = reference.mean(axis=0, dtype=np.float64), reference.std(axis=0, dtype=np.float64)
+    constant = sd <= np.finfo(np.float32).eps * np.abs(mean)  # at or below what float32 can hold
+    return (X - mean) * np.where(constant, 0, 1 / np.where(constant, 1, sd))
+
+
+def _align_covariances(X: np.ndarray, plates: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The second half of TVN on (N, D) plate-standardised features: whiten on pooled controls, CORAL per plate."""
+    controls = X[np.concatenate([fitted for _, fitted in plates])].astype(np.float64)  # (n, D)
+    n, D = controls.shape
+    pca = PCA(svd_solver="covariance_eigh" if n > D else "full").fit(controls)
+    sd = np.sqrt(pca.explained_variance_ * (n - 1) / n)  # (min(n, D),)
+    keep = sd > sd[0] * max(n, D) * np.finfo(np.float32).eps  # numerical rank: the rest is rounding blown up
+    whiten = (pca.components_[keep] / sd[keep, None]).T  # (D, K)
+
+    aligned = np.empty((len(X), whiten.shape[1]), np.float32)
+    for rows, fitted in plates:
+        C = (X[fitted] - pca.mean_) @ whiten  # (m, K)
+        # The eigenvectors of S_p from a thin SVD, so that K may exceed the number of controls by far. The pooled S is
+        # I by construction, and off those eigenvectors S_p is zero.
+        _, s, V = np.linalg.svd((C - C.mean(axis=0)) / np.sqrt(len(C)), full_matrices=False)  # V (min(m, K), K)
+        Y = (X[rows] - pca.mean_) @ whiten  # (n_p, K)
+        rest = 1 / np.sqrt(CORAL_RIDGE)
+        Y = Y * rest + (Y @ V.T * (1 / np.sqrt(s**2 + CORAL_RIDGE) - rest)) @ V
+        aligned[rows] = Y * np.sqrt(1 + CORAL_RIDGE)
+    return aligned
+
+
+def _plain(obs: pd.DataFrame) -> pd.DataFrame:
+    """`obs` with categorical columns as plain values; files written by others have them, and they group differently."""
+    categorical = obs.select_dtypes("category").columns
+    return obs.assign(**{c: obs[c].astype(obs[c].cat.categories.dtype) for c in categorical})

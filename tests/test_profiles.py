@@ -1,0 +1,278 @@
+"""Normalisation undoes what a plate does; aggregation is a mean; files are whole or absent."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pycytominer
+import pytest
+from anndata import AnnData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import fractional_matrix_power
+from synthetic_profiles import make_profiles
+
+from gandl_lib import profiles as P
+
+TREATED = {"remdesivir": (1.0, 1.5, 0.9)}
+FITTED = ("all", "controls", "tvn")
+
+
+def reference_mask(profiles: AnnData, how: str) -> np.ndarray:
+    return np.ones(profiles.n_obs, bool) if how == "all" else (profiles.obs["role"] == "C-").to_numpy()
+
+
+# ---- normalisation ----
+
+
+@pytest.mark.parametrize("how", ["all", "controls"])
+def test_standardising_equals_a_plain_loop(how):
+    p = make_profiles(compounds=TREATED)
+    got, reference = P.normalise(p, how), reference_mask(p, how)
+    for plate in p.obs["plate_id"].unique():
+        on_plate = (p.obs["plate_id"] == plate).to_numpy()
+        for j in range(p.n_vars):
+            values = p.X[on_plate & reference, j].astype(float)
+            expected = (p.X[on_plate, j] - values.mean()) / values.std()
+            np.testing.assert_allclose(got.X[on_plate, j], expected, rtol=1e-4, atol=1e-4)
+    assert got.X.dtype == np.float32
+    assert got.uns["normalisation"] == how and got.uns["provenance"] == p.uns["provenance"]
+
+
+@pytest.mark.parametrize(("how", "samples"), [("all", "all"), ("controls", "Metadata_role == 'C-'")])
+def test_standardising_equals_pycytominer(how, samples):
+    p = make_profiles(compounds=TREATED)
+    features = [f"f{j}" for j in range(p.n_vars)]
+    table = pd.DataFrame(p.X.astype(float), columns=features, index=p.obs_names)
+    table["Metadata_role"], table["Metadata_plate"] = p.obs["role"], p.obs["plate_id"]
+    expected = pd.concat(
+        pycytominer.normalize(t, features, meta_features=["Metadata_role"], samples=samples, method="standardize")
+        for _, t in table.groupby("Metadata_plate")
+    )
+    np.testing.assert_allclose(P.normalise(p, how).X, expected.loc[p.obs_names, features], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", FITTED)
+@settings(max_examples=15)
+@given(
+    log_gain=st.lists(st.floats(-2, 2), min_size=4, max_size=4),
+    offset=st.lists(st.floats(-20, 20), min_size=4, max_size=4),
+)
+def test_rescaling_a_plate_changes_nothing(how, log_gain, offset):
+    p = make_profiles(plates={"HRCE": 2}, n_features=4, compounds=TREATED)
+    changed = p.copy()
+    plate = (p.obs["plate_id"] == "HRCE-1_1").to_numpy()
+    changed.X[plate] = changed.X[plate] * np.exp(log_gain) + offset
+    np.testing.assert_allclose(P.normalise(changed, how).X, P.normalise(p, how).X, atol=5e-3)
+
+
+@pytest.mark.parametrize("how", FITTED)
+def test_reference_wells_have_mean_zero_and_variance_one_on_every_plate(how):
+    p = make_profiles(roles={"C+": 8, "C-": 40}, compounds=TREATED)
+    X = P.normalise(p, how).X
+    for plate in p.obs["plate_id"].unique():
+        values = X[(p.obs["plate_id"] == plate).to_numpy() & reference_mask(p, how)]
+        np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-4)
+        if how == "tvn":  # covariances are drawn towards the identity, by the ridge not all the way
+            raw = P.normalise(p, "controls").X[(p.obs["plate_id"] == plate).to_numpy() & reference_mask(p, how)]
+            off = [np.linalg.norm(np.cov(v.T, bias=True) - np.eye(len(v.T))) for v in (values, raw)]
+            assert off[0] < 0.5 * off[1]
+        else:
+            np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-4)
+
+
+def test_tvn_equals_its_formula_with_matrix_powers():
+    p = make_profiles(compounds=TREATED)
+    control, plates = reference_mask(p, "tvn"), p.obs["plate_id"].to_numpy()
+    Z = P.normalise(p, "controls").X.astype(float)
+    values, vectors = np.linalg.eigh(np.cov(Z[control].T, bias=True))
+    order = np.argsort(values)[::-1]
+    Y = (Z - Z[control].mean(axis=0)) @ vectors[:, order] / np.sqrt(values[order])
+    ridge = 0.5 * np.eye(p.n_vars)
+    target = fractional_matrix_power(np.cov(Y[control].T, bias=True) + ridge, 0.5)
+    for plate in set(plates):
+        on_plate = plates == plate
+        source = fractional_matrix_power(np.cov(Y[on_plate & control].T, bias=True) + ridge, -0.5)
+        Y[on_plate] = Y[on_plate] @ source @ target
+    got = P.normalise(p, "tvn").X
+    signs = np.sign((got * Y).sum(axis=0))  # an eigenvector's sign is nobody's choice
+    # CORAL mixes components, but flipping one flips its row and column alike, so columns differ by sign alone.
+    np.testing.assert_allclose(got * signs, Y, atol=2e-3)
+
+
+def test_tvn_keeps_the_rank_of_the_controls_where_features_outnumber_them():
+    p = make_profiles(plates={"HRCE": 2}, roles={"C+": 4, "C-": 5}, sites=2, n_features=60)
+    got = P.normalise(p, "tvn")
+    assert got.shape == (p.n_obs, 2 * (10 - 1))  # ten control rows a plate, less its mean
+    assert np.isfinite(got.X).all() and np.abs(got.X).max() < 1e3
+
+
+@pytest.mark.parametrize("how", ["controls", "tvn"])
+def test_only_negative_controls_within_fit_set_the_zero(how):
+    p = make_profiles(roles={"C+": 8, "C-": 16, "UV": 4}, compounds=TREATED)
+    fit = np.random.default_rng(1).random(p.n_obs) < 0.6
+    changed = p.copy()
+    others = ~(fit & (p.obs["role"] == "C-").to_numpy())
+    changed.X[others] = changed.X[others] * 3 + 7
+    before, after = P.normalise(p, how, fit).X, P.normalise(changed, how, fit).X
+    np.testing.assert_allclose(after[~others], before[~others], atol=1e-4)
+    assert np.abs(after[others] - before[others]).max() > 1
+
+
+def test_untreated_wells_are_the_controls_of_a_screen_without_infection():
+    p = make_profiles(roles={"untreated": 6, "UV": 3})
+    X = P.normalise(p, "controls").X
+    one = ((p.obs["role"] == "untreated") & (p.obs["plate_id"] == "HRCE-1_1")).to_numpy()
+    np.testing.assert_allclose(X[one].mean(axis=0), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", FITTED)
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e6])
+def test_a_feature_without_spread_becomes_zero(how, value):
+    p = make_profiles(plates={"HRCE": 2}, n_features=5)
+    p.X[:, 2] = value
+    X = P.normalise(p, how).X
+    assert np.isfinite(X).all()
+    if how == "tvn":
+        assert X.shape[1] == 4
+    else:
+        assert (X[:, 2] == 0).all()
+
+
+def test_none_is_a_copy():
+    p = make_profiles()
+    got = P.normalise(p, "none")
+    assert (got.X == p.X).all() and got.X is not p.X
+
+
+@pytest.mark.parametrize("how", ["controls", "tvn"])
+def test_plates_without_controls_are_named(how):
+    p = make_profiles()
+    p = p[~((p.obs["role"] == "C-") & (p.obs["plate_id"] == "VERO-1_2"))].copy()
+    said = r"2 negative-control.*VERO-1_2 \(0; its rows: 16 C\+\).*'all' and 'none' need none"
+    with pytest.raises(ValueError, match=said):
+        P.normalise(p, how)
+    assert np.isfinite(P.normalise(p, "all").X).all()
+
+
+def test_a_plate_of_one_well_has_no_spread():
+    p = make_profiles(plates={"HRCE": 2}, roles={"untreated": 1})
+    with pytest.raises(ValueError, match="at least 2 wells .*HRCE-1_1 .*'none' needs none"):
+        P.normalise(p, "all")
+
+
+def test_wrong_arguments_are_explained():
+    p = make_profiles()
+    with pytest.raises(ValueError, match="Unknown normalisation 'zscore'; choose one of none, all, controls, tvn"):
+        P.normalise(p, "zscore")
+    with pytest.raises(ValueError, match=r"fit must be .* booleans"):
+        P.normalise(p, "all", np.ones(3, bool))
+    del p.obs["plate_id"]
+    with pytest.raises(ValueError, match="lacks the column.*plate_id; it has site_id, well_id"):
+        P.normalise(p, "all")
+
+
+# ---- aggregation ----
+
+
+def test_aggregate_equals_a_plain_loop():
+    p = make_profiles(sites=3, compounds=TREATED)
+    got = P.aggregate(p)
+    assert list(got.obs["well_id"]) == list(dict.fromkeys(p.obs["well_id"])) == list(got.obs_names)
+    for k, well in enumerate(got.obs["well_id"]):
+        rows = (p.obs["well_id"] == well).to_numpy()
+        np.testing.assert_allclose(got.X[k], p.X[rows].mean(axis=0), rtol=1e-4, atol=1e-5)
+        assert got.obs["role"].iloc[k] == p.obs["role"][rows].iloc[0]
+    assert (got.obs["n_sites"] == 3).all()
+    assert not {"site", "site_id"} & set(got.obs), "columns that differ within wells are dropped"
+    assert got.obs["concentration_uM"].isna().equals(got.obs["role"].ne("treated"))
+    assert got.X.dtype == np.float32
+
+
+def test_aggregate_crops_to_sites_to_wells_to_plates_counts_sites():
+    sites = make_profiles(sites=2)
+    crops = anndata.concat([sites] * 3, uns_merge="same", index_unique="-")
+    again = P.aggregate(crops, "site_id")
+    np.testing.assert_allclose(again.X, sites.X, rtol=1e-5)
+    assert (again.obs["n_sites"] == 1).all()
+    wells = P.aggregate(crops)
+    assert (wells.obs["n_sites"] == 2).all()
+    plates = P.aggregate(wells, "plate_id")
+    assert list(plates.obs["n_sites"]) == [48] * 4
+    assert plates.uns["provenance"] == sites.uns["provenance"]
+
+
+def test_aggregate_names_a_missing_column():
+    with pytest.raises(ValueError, match="lacks the column.*dose"):
+        P.aggregate(make_profiles(), "dose")
+
+
+# ---- files ----
+
+
+def test_written_profiles_are_read_back_as_they_were(tmp_path):
+    p = make_profiles(compounds=TREATED)
+    P.write(p, tmp_path / "new" / "p.h5ad")
+    got = P.read(tmp_path / "new" / "p.h5ad")
+    np.testing.assert_array_equal(got.X, p.X)
+    pd.testing.assert_frame_equal(got.obs, p.obs)
+    assert got.uns["provenance"] == p.uns["provenance"]
+    assert [f.name for f in (tmp_path / "new").iterdir()] == ["p.h5ad"]
+
+
+def test_categories_of_files_by_others_become_plain_text(tmp_path):
+    p = make_profiles()
+    expected = p.obs.copy()
+    p.write_h5ad(tmp_path / "p.h5ad")  # anndata's own way turns text into categories
+    assert anndata.read_h5ad(tmp_path / "p.h5ad").obs["role"].dtype == "category"
+    pd.testing.assert_frame_equal(P.read(tmp_path / "p.h5ad").obs, expected)
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "p.h5ad"
+    P.write(make_profiles(seed=1), path)
+    before = path.read_bytes()
+
+    def disk_full(self, filename, **_):
+        filename.write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AnnData, "write_h5ad", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        P.write(make_profiles(seed=2), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_unreadable_files_are_explained(tmp_path):
+    with pytest.raises(ValueError, match="no such file.*gandl embed"):
+        P.read(tmp_path / "absent.h5ad")
+    (tmp_path / "text.h5ad").write_text("not HDF5")
+    with pytest.raises(ValueError, match=r"text.h5ad: not a readable .h5ad file"):
+        P.read(tmp_path / "text.h5ad")
+    p = make_profiles()
+    p.uns = {}
+    p.write_h5ad(tmp_path / "anonymous.h5ad")
+    with pytest.raises(ValueError, match=r'anonymous.h5ad: uns\["provenance"\] must be a JSON string with a "method"'):
+        P.read(tmp_path / "anonymous.h5ad")
+
+
+# ---- checks ----
+
+
+def test_values_that_are_not_finite_are_named():
+    p = make_profiles(method="gandl")
+    p.X[3, 5] = np.nan
+    p.X[7, 5] = np.inf
+    with pytest.raises(ValueError, match=r"gandl: X has NaN.* in 2 of 192 rows \(first rows 3, 7; first features 5\)"):
+        P.check(p)
+
+
+def test_methods_need_different_names():
+    assert list(P.by_method([make_profiles("a"), make_profiles("b")], ())) == ["a", "b"]
+    with pytest.raises(ValueError, match="Two profile tables name the method 'a'"):
+        P.by_method([make_profiles("a"), make_profiles("a")], ())
+    with pytest.raises(ValueError, match="No profiles"):
+        P.by_method([], ())
+    with pytest.raises(ValueError, match="must be an AnnData, not DataFrame"):
+        P.by_method([pd.DataFrame()], ())
