@@ -146,8 +146,8 @@ class TrainingCrops:
     ) -> Iterator[Tensor]:
         """Batch after batch without end, from image `n_seen` on, the next ones being made meanwhile.
 
-        The number of worker threads alters the speed only; 0 is one thread that stays one batch ahead. (Threads will do:
-        reading and unpacking let go of Python's lock.) Where `world` processes share each batch, number `rank` gets
+        The number of worker threads alters the speed only; 0 is one thread that stays one batch ahead. Threads will
+        do: reading and unpacking let go of Python's lock. Where `world` processes share each batch, number `rank` gets
         its share of neighbours, batch_size / world images.
         """
         share = batch_size // world

@@ -101,7 +101,7 @@ def test_every_method_keeps_the_seam(name):
 
 
 def test_presets_are_named_and_described():
-    assert set(PRESETS) == {"paper", "gpu128", "quick64", "tiny"}
+    assert set(PRESETS) == {"paper", "gpu128", "quick32", "quick64", "tiny"}
     for config in PRESETS.values():
         assert config.network.features == 512 and config.network.mapping_layers == 3
 
@@ -111,3 +111,4 @@ def test_unknown_names_list_the_known():
         lookup("gandal")
     with pytest.raises(ValueError, match="quick64"):
         lookup("gandl", "quick65")
+    assert lookup("gandl")[1] == PRESETS["quick32"]

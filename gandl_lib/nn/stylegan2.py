@@ -1,8 +1,9 @@
 """StyleGAN2 for images of any number of channels, with GAN-DL's adaptations.
 
 Written from the papers: style-based synthesis with weight demodulation, output skips and a residual discriminator
-(Karras et al. 2020, sec. 2.2 and 4; configuration F), for C-channel microscopy with a mapping network of three layers
-and a 512-wide layer before the logit, whatever the widths below it (Mascolini et al. 2022). That layer is the embedding.
+(Karras et al. 2020, sec. 2.2 and 4; configuration F), for C-channel microscopy with a mapping network of three
+layers and a 512-wide layer before the logit, whatever the widths below it (Mascolini et al. 2022). That layer is the
+embedding.
 
 Scales. Every leaky ReLU wants a factor sqrt(2) after it. Activations here go without; the factor sits in the weights
 or styles of whatever reads them. `a` below always denotes such an activation, true value sqrt(2) a.
