@@ -3,8 +3,8 @@
 The yardstick of `training_speed.py`: the same mathematics, sizes and schedule as `gandl_lib`, with the choices that
 most public implementations make: unit-variance weights multiplied at every use, activations scaled by sqrt(2) where
 they arise, resampling as pad + depthwise convolution, NCHW memory, penalties with forward passes of their own, and
-fresh fakes for the generator's step. Modulation already scales activations, not weights: per-sample weights in a grouped
-convolution are slower still on a CPU, and a strawman measures nothing.
+fresh fakes for the generator's step. Modulation already scales activations, not weights: per-sample weights in a
+grouped convolution are slower still on a CPU, and a strawman measures nothing.
 """
 
 from __future__ import annotations
