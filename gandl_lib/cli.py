@@ -124,6 +124,7 @@ def embed(
     seed: int = 0,
     turns: bool = False,
     tiles: int = 1,
+    tap: str | None = None,
     name: str | None = None,
 ) -> None:
     """Turn a store's sites into profiles.
@@ -136,6 +137,7 @@ def embed(
         seed: for a method by name.
         turns: average over the eight ways to lay a crop.
         tiles: cut each site into tiles x tiles parts, each a row of its own.
+        tap: where to read a network: penultimate or blocks; what its configuration says where not given.
         name: what tables call this embedding, where the method's own name would not tell two of them apart.
     """
     from gandl_lib import embed as embedding
@@ -143,7 +145,7 @@ def embed(
     from gandl_lib.shards import Shards
 
     store = Shards(shards)
-    method, provenance = embedding.open_method(source, store.channels, preset, seed)
+    method, provenance = embedding.open_method(source, store.channels, preset, seed, tap)
     provenance["method"] = name or provenance["method"]
     found = embedding.embed(method, store, provenance=provenance, turns=turns, tiles=tiles)
     profiles.write(found, out)

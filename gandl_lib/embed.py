@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gandl_lib.views import crop_grid, dihedral, scale
 
 
 def open_method(
-    source: str, channels: tuple[str, ...], preset: str | None = None, seed: int = 0
+    source: str, channels: tuple[str, ...], preset: str | None = None, seed: int = 0, tap: str | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A method ready to embed, and where it came from.
 
@@ -29,10 +30,21 @@ def open_method(
         source: a run folder, a weights file, or the name of a method with nothing to train.
         channels: names of the channels of the images to come.
         preset, seed: for a method by name.
+        tap: where to read the network, instead of where its configuration says.
 
     Raises:
         ValueError: where the source cannot be had, or its channels are not those of the images.
     """
+    method, header = _open(source, channels, preset, seed)
+    if tap is not None:
+        if not hasattr(method.config, "tap"):
+            raise ValueError(f"{header['method']} has no tap to choose; leave {tap!r} out.")
+        method.config = replace(method.config, tap=tap)
+        header["config"] = checkpoints.config_to_json(method.config)
+    return method, header
+
+
+def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int) -> tuple[nn.Module, dict[str, Any]]:
     path = Path(source)
     if path.is_dir() or path.suffix == ".safetensors":
         file = path / "weights.safetensors" if path.is_dir() else path

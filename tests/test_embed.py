@@ -96,6 +96,16 @@ def test_sources_that_cannot_be_had_are_explained(tmp_path):
         open_method(str(tmp_path / "run"), "abcde")
     with pytest.raises(ValueError, match="unknown method 'nothing'"):
         open_method("nothing", "abcde")
+    with pytest.raises(ValueError, match="intensity has no tap"):
+        open_method("intensity", "abcde", tap="blocks")
+    with pytest.raises(ValueError, match="penultimate, blocks; found 'logit'"):
+        open_method("gandl-random", "abcde", "tiny", tap="logit")
+
+
+def test_a_tap_is_read_where_asked_and_recorded():
+    method, header = open_method("gandl-random", "abcde", "tiny", tap="blocks")
+    assert header["config"]["tap"] == "blocks"
+    assert method.embed(torch.zeros(1, 5, 32, 32)).shape[1] != 512
 
 
 def test_intensity_statistics_are_numpys_and_blind_to_position():

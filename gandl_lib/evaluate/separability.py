@@ -17,8 +17,10 @@ ROC curve, a 95 % interval by bootstrap over wells, and the same SVM trained on 
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,16 +104,16 @@ def separability(
             f"found roles {_counts(named, 'role')} and cell types {_counts(named, 'cell_type')}."
         )
 
-    rows = []
-    for i, (method, p) in enumerate(named.items()):
+    def score(method: str) -> list[dict]:
+        """The rows of one method, and of shuffled labels if it is the first."""
+        p, rows, done = named[method], [], None
         test_wells = by_well(p.obs, seed=seed)
         jobs = [
             (how, name)
             for name, task in possible[method].items()
             for how in (["none"] if task.column == "cell_type" else normalisation)
         ]
-        done = None
-        for how, name in tqdm(sorted(jobs), desc=f"separability of {method}", disable=None):
+        for how, name in sorted(jobs):
             if how != done:  # sorted jobs: each normalisation is computed once, and one is held at a time
                 done, (normalised, reference) = how, normalise_apart(p, how, test_wells, seed)
             task = tasks[name]
@@ -132,10 +134,16 @@ def separability(
                 costs = [svm.choose_cost(data.X[train], data.y[train], data.wells[train], seed) for train, _ in folds]
                 key = {"task": name, "split": split, "normalisation": how}
                 rows.append({"method": method, **key, **data.score(folds, costs, n_bootstrap)})
-                if shuffled and i == 0:
+                if shuffled and method == next(iter(named)):
                     repeats = -(-N_SHUFFLES // len(folds))
                     scores = data.score(folds * repeats, costs * repeats, n_bootstrap, shuffled=True)
                     rows.append({"method": SHUFFLED, **key, **scores})
+            progress.update()
+        return rows
+
+    n_jobs = sum(len(normalisation) if t.column != "cell_type" else 1 for f in possible.values() for t in f.values())
+    with tqdm(total=n_jobs, desc="separability", disable=None) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = [row for rows in pool.map(score, named) for row in rows]  # the SVM's solver lets go of Python's lock
     order = {
         "method": [*named, SHUFFLED],
         "task": list(tasks),

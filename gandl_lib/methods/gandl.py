@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gandl_lib import losses
 from gandl_lib.nn.layers import adam_groups
-from gandl_lib.nn.stylegan2 import Discriminator, Generator, StyleGAN2Config
+from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class GANDLConfig:
     share_fakes: bool = False
     """Show the discriminator the very fakes the generator then learns from: one generator pass less."""
     tap: str = "penultimate"
+    """What `embed` reads: see `Discriminator.features`."""
+
+    def __post_init__(self):
+        if self.tap not in TAPS:
+            raise ValueError(f"tap must be one of {', '.join(TAPS)}; found {self.tap!r}.")
 
     @property
     def gamma(self) -> float:

@@ -32,6 +32,10 @@ from gandl_lib.nn.layers import (
 )
 
 
+TAPS = ("penultimate", "blocks")
+"""Where features can be read; see `Discriminator.features`."""
+
+
 @dataclass(frozen=True)
 class StyleGAN2Config:
     """Sizes of both networks.
@@ -255,5 +259,5 @@ class Discriminator(nn.Module):
         if tap == "blocks":
             return torch.cat([s for m in maps for s in (m.mean(dim=(2, 3)), m.std(dim=(2, 3)))], dim=1)
         if tap != "penultimate":
-            raise ValueError(f"tap must be 'penultimate' or 'blocks', found {tap!r}.")
+            raise ValueError(f"tap must be one of {', '.join(TAPS)}; found {tap!r}.")
         return self.penultimate(maps[-1], self.real_stddev.expand(len(images)))

@@ -1,0 +1,342 @@
+# simulate → shard → train → embed → evaluate → chapters → book. One rule a stage, plain commands, nothing hidden:
+#
+#     snakemake --cores all --config profile=quick            all of it
+#     snakemake --cores all --config profile=quick tables     as far as results/quick/*.csv
+#     snakemake --cores all results/quick/runs/gandl/weights.safetensors
+#
+# A job runs again when the content of an input, its command or its parameters changed. Its inputs hold the library files
+# that its result depends on, listed here, so that work on one stage leaves the others alone.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+from gandl_lib import chapters
+
+
+
+def library(modules):
+    return [f"gandl_lib/{module}.py" for module in modules.split()]
+
+
+DATASETS_SRC = library("wells datasets/__init__ datasets/_recursion datasets/rxrx19a datasets/rxrx1")
+SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
+SHARD_SRC = DATASETS_SRC + library("shards")
+GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
+METHOD_SRC = {"gandl": GANDL_SRC, "gandl-random": GANDL_SRC, "intensity": library("methods/intensity")}
+ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
+TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
+EMBED_SRC = library("views embed checkpoints")
+EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
+CHAPTER_SRC = library("chapters figures narrate evaluate/leaks")
+BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
+
+
+# ---- profile ----
+
+PROFILES = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.yaml"))
+config.setdefault("profile", "quick")
+if config["profile"] not in PROFILES:
+    raise WorkflowError(f"unknown profile {config['profile']!r}; the profiles in config/ are {', '.join(PROFILES)}.")
+
+
+configfile: f"config/{config['profile']}.yaml"
+
+
+R = f"results/{config['profile']}"
+SEED = config["seed"]
+METHODS = config["methods"]
+
+# Screens by name: made by the simulator, or a folder that is there already.
+SCREENS = {"screen": config["screen"]} | ({"unseen": config["unseen"]} if config.get("unseen") else {})
+REAL_CELLS = Path(os.environ.get("GANDL_DATA") or "../shared/data", "rxrx1")
+if (REAL_CELLS / "metadata.csv").exists():
+    SCREENS["rxrx1"] = {"folder": str(REAL_CELLS)}
+else:
+    print(f"No {REAL_CELLS}/metadata.csv (GANDL_DATA): no zero-shot test on real RxRx1 cells.", file=sys.stderr)
+
+TABLES = ["separability.csv", "axes.csv", "efficacy.csv", "dose_response.csv", "dose_points.csv"]
+if "simulate" in SCREENS["screen"]:
+    TABLES += ["dose_truth.csv"]
+if "unseen" in SCREENS:
+    TABLES += ["zero_shot.csv", "zero_shot_summary.csv"]
+if "rxrx1" in SCREENS:
+    TABLES += ["zero_shot_rxrx1.csv", "zero_shot_rxrx1_summary.csv"]
+TABLES += ["provenance.json"]
+
+CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"))
+
+
+wildcard_constraints:
+    screen="|".join(SCREENS),
+    method="|".join(METHODS),
+    other=f"({'|'.join(f'{screen}/' for screen in SCREENS if screen != 'screen')})?",
+    chapter=r"[0-9]{2}_\w+",
+
+
+# ---- what all commands get ----
+
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
+# glibc gives large blocks back to the system after each use, and PyTorch then waits for fresh pages: 2-3 times slower.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
+os.environ.setdefault("MALLOC_TOP_PAD_", str(256 << 20))
+
+# The long stages resume what an interrupted run left in their folder, but they cannot know what code made it. So
+# `fresh FOLDER THING...`, a function exported to their shells, removes FOLDER if it was begun with other THINGs: contents
+# of files, or plain words.
+os.environ["BASH_FUNC_fresh%%"] = r"""() {
+    local folder=$1 key; shift
+    key=$(for thing in "$@"; do if [ -f "$thing" ]; then cat "$thing"; else echo "$thing"; fi; done | sha256sum)
+    if [ "$key" != "$(cat "$folder.key" 2>/dev/null)" ]; then rm -rf "$folder" "$folder.partial"; fi
+    echo "$key" > "$folder.key"
+}"""
+
+
+rule book:
+    input:
+        "_build/html/index.html",
+        [f"{R}/{table}" for table in TABLES],
+
+
+rule tables:
+    input:
+        [f"{R}/{table}" for table in TABLES],
+
+
+# ---- data ----
+
+
+def data_folder(screen):
+    """Where a screen's images lie: the simulator's folder, or one that is its owner's and only read."""
+    return SCREENS[screen].get("folder", f"{R}/data/{screen}")
+
+
+rule simulate:
+    input:
+        SIMULATE_SRC,
+    output:
+        f"{R}/data/{{screen}}/metadata.csv",
+        f"{R}/data/{{screen}}/truth.csv",
+    params:
+        out=f"{R}/data/{{screen}}",
+        preset=lambda w: SCREENS[w.screen]["simulate"],
+        layout=lambda w: "rxrx19a" if w.screen == "screen" else "rxrx1",
+        seed=SEED,
+    threads: 2
+    shell:
+        "fresh {params.out} {input} {params} && "
+        "gandl simulate {params.out} --screen {params.preset} --layout {params.layout} --seed {params.seed} "
+        "--jobs {threads}"
+
+
+rule shard:
+    input:
+        lambda w: f"{data_folder(w.screen)}/metadata.csv",
+        SHARD_SRC,
+    output:
+        f"{R}/shards/{{screen}}.zarr/zarr.json",
+    params:
+        data=lambda w: data_folder(w.screen),
+        out=f"{R}/shards/{{screen}}.zarr",
+        where=lambda w: ["--where", SCREENS[w.screen]["where"]] if "where" in SCREENS[w.screen] else [],
+    threads: 2
+    shell:
+        "fresh {params.out} {input} {params.data}.key {params:q} && rm -rf {params.out} && "
+        "gandl shard {params.data} {params.out} {params.where:q} --workers {threads}"
+
+
+# ---- methods ----
+
+
+def options(settings):
+    """Command line options, without what names a row's method or its weights."""
+    return [f"--{name}={value}" for name, value in settings.items() if name not in ("method", "weights")]
+
+
+def method_of(w):
+    """What a row of the tables runs: the method of that name, unless its settings name another."""
+    return METHODS[w.method].get("method", w.method)
+
+
+rule train:
+    input:
+        f"{R}/shards/screen.zarr/zarr.json",
+        TRAIN_SRC,
+        lambda w: METHOD_SRC.get(method_of(w), ANY_METHOD_SRC),
+    output:
+        f"{R}/runs/{{method}}/weights.safetensors",
+    params:
+        shards=f"{R}/shards/screen.zarr",
+        run=f"{R}/runs/{{method}}",
+        method=method_of,
+        options=lambda w: options(METHODS[w.method]),
+        seed=SEED,
+    threads: 2
+    shell:
+        "fresh {params.run} {input} {params.shards}.key {params} && "
+        "gandl train {params.method} {params.shards} {params.run} {params.options:q} --seed {params.seed} "
+        "--threads {threads}"
+
+
+def screen_of(w):
+    """Profiles of the screen itself lie in profiles/, those of other screens in a folder of theirs."""
+    return w.other.rstrip("/") or "screen"
+
+
+def embedded(w):
+    """What is embedded with: shipped weights, or the run of a method that names a number of images, or else its name."""
+    settings = METHODS[w.method]
+    if "weights" in settings:
+        return settings["weights"]
+    return f"{R}/runs/{w.method}" if "images" in settings else method_of(w)
+
+
+def embed_options(w):
+    settings = METHODS[w.method]
+    if "weights" in settings or "images" in settings:
+        settings = {name: settings[name] for name in ("tap", "turns") if name in settings}
+    else:
+        settings = settings | {"seed": SEED}
+    return options(settings | {"name": w.method})
+
+
+rule embed:
+    input:
+        lambda w: f"{R}/runs/{w.method}/weights.safetensors" if "images" in METHODS[w.method] else METHODS[w.method].get("weights", []),
+        lambda w: f"{R}/shards/{screen_of(w)}.zarr/zarr.json",
+        EMBED_SRC,
+        lambda w: METHOD_SRC.get(method_of(w), ANY_METHOD_SRC),
+    output:
+        f"{R}/profiles/{{other}}{{method}}.h5ad",
+    params:
+        source=embedded,
+        shards=lambda w: f"{R}/shards/{screen_of(w)}.zarr",
+        options=embed_options,
+        tiles=lambda w: 4 if screen_of(w) == "rxrx1" else 1,  # few large sites: every sixteenth is a row
+    threads: 2
+    shell:
+        "gandl embed {params.source} {params.shards} {output} {params.options:q} --tiles {params.tiles}"
+
+
+# ---- tables ----
+
+
+def profiles(other=""):
+    return [f"{R}/profiles/{other}{method}.h5ad" for method in METHODS]
+
+
+rule separability:
+    input:
+        profiles=profiles(),
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/separability.py"],
+    output:
+        f"{R}/separability.csv",
+    params:
+        normalisation=config["normalisation"],
+        seed=SEED,
+    shell:
+        "gandl evaluate separability {input.profiles} {output} --normalisation {params.normalisation} --seed {params.seed}"
+
+
+rule axes:
+    input:
+        profiles=profiles(),
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/axes.py"],
+    output:
+        f"{R}/axes.csv",
+        f"{R}/efficacy.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate axes {input.profiles} {output[0]} --seed {params.seed}"
+
+
+rule dose_response:
+    input:
+        profiles=profiles(),
+        truth=f"{R}/data/screen/truth.csv" if "simulate" in SCREENS["screen"] else [],
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/axes.py", "gandl_lib/evaluate/dose_response.py"],
+    output:
+        [f"{R}/{table}" for table in TABLES if table.startswith("dose_")],
+    params:
+        truth=lambda w, input: ["--truth", input.truth] if input.truth else [],
+        seed=SEED,
+    shell:
+        "gandl evaluate dose-response {input.profiles} {output[0]} {params.truth} --seed {params.seed}"
+
+
+rule zero_shot:
+    input:
+        profiles=profiles("unseen/"),
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/zero_shot.py"],
+    output:
+        f"{R}/zero_shot.csv",
+        f"{R}/zero_shot_summary.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate zero-shot {input.profiles} {output[0]} --seed {params.seed}"
+
+
+use rule zero_shot as zero_shot_rxrx1 with:
+    input:
+        profiles=profiles("rxrx1/"),
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/zero_shot.py"],
+    output:
+        f"{R}/zero_shot_rxrx1.csv",
+        f"{R}/zero_shot_rxrx1_summary.csv",
+
+
+rule provenance:
+    input:
+        [f"{R}/{table}" for table in TABLES if table != "provenance.json"],
+    output:
+        f"{R}/provenance.json",
+    params:
+        profile=config["profile"],
+        seed=SEED,
+    shell:
+        "gandl provenance $(dirname {output}) {output} --profile {params.profile} --seed {params.seed}"
+
+
+# ---- book ----
+
+
+def chapter_needs(w):
+    """What the chapter itself asks `chapters.need` for; what may be missing, only if this profile makes it."""
+    made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m in METHODS if "images" in METHODS[m])]
+    made += [f"data/{s}{part}" for s in SCREENS if "simulate" in SCREENS[s] for part in ("", "/truth.csv")]
+    names = chapters.needs(Path(f"notebooks/{w.chapter}.py"))
+    return [f"{R}/{chapters.target(n.rstrip('?'))}" for n in names if not n.endswith("?") or n[:-1] in made]
+
+
+rule chapter:
+    input:
+        "notebooks/{chapter}.py",
+        chapter_needs,
+        CHAPTER_SRC,
+    output:
+        f"{R}/chapters/{{chapter}}.ipynb",
+    params:
+        # Chapters have the default profile as their own, and are easier to read without a second parameters cell.
+        profile=[] if config["profile"] == "quick" else ["-p", "profile", config["profile"]],
+        draft=f"{R}/chapters/.{{chapter}}",
+    shell:
+        "jupytext --quiet --to ipynb --output {params.draft}.ipynb {input[0]} && "
+        "papermill {params.draft}.ipynb {params.draft}.partial.ipynb -k python3 {params.profile} && "
+        "mv {params.draft}.partial.ipynb {output} && rm {params.draft}.ipynb"
+
+
+rule html:
+    input:
+        BOOK_SRC,
+        chapters=[f"{R}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
+    output:
+        "_build/html/index.html",
+    shell:
+        "rm -rf _build book/chapters && mkdir book/chapters && cp {input.chapters} book/chapters && "
+        "jupyter-book build book --config _config.yml --toc $PWD/_toc.yml --path-output . -W -n --keep-going"

@@ -1,0 +1,742 @@
+"""Sentences that are made from the tables they speak of, so that no rerun leaves a false one behind.
+
+**Who beats whom.** Two scores a and b with 95 % intervals of half-widths h_a and h_b, each towards the other, differ if
+
+    |a - b| > sqrt(h_a^2 + h_b^2)
+
+the 95 % interval of a difference of two independent estimates. Scores of two methods on the same wells usually rise
+and fall together, so this errs on the side of "cannot be told from". A fixed number (the majority rate, a published
+value) has half-width zero. A perfect score on n wells has a bootstrap interval of width zero, which is the bootstrap's
+limit and no certainty: its lower end is taken as 1 - 3/n (the rule of three).
+
+Every function takes a table as the workflow writes it and returns what a notebook cell shows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gandl_lib.evaluate.leaks import ZONE
+from gandl_lib.figures import Output, name
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+BEATS, SAME, BELOW = "beats", "cannot be told from", "falls below"
+
+METHOD, UNTRAINED, INTENSITY, SHUFFLED = "gandl", "gandl-random", "intensity", "shuffled labels"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value with its 95 % interval; `n_wells` are those it was measured on, if known."""
+
+    value: float
+    low: float
+    high: float
+    n_wells: int | None = None
+
+    @classmethod
+    def of(cls, row: Any) -> Score:
+        """From a row of separability.csv or zero_shot_summary.csv (a namedtuple of `itertuples`)."""
+        n = getattr(row, "n_test_wells", getattr(row, "n_wells", None))
+        return cls(row.accuracy, row.ci_low, row.ci_high, None if n is None else int(n))
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Half-widths downwards and upwards, a perfect or hopeless score's by the rule of three."""
+        low, high = self.low, self.high
+        if self.n_wells:
+            low = min(low, 1 - 3 / self.n_wells) if self.value == 1 else low
+            high = max(high, 3 / self.n_wells) if self.value == 0 else high
+        return max(self.value - low, 0.0), max(high - self.value, 0.0)
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} % ({100 * self.low:.0f} to {100 * self.high:.0f})"
+
+
+def verdict(a: Score, b: Score | float) -> str:
+    """How score `a` stands to score or number `b`: `BEATS`, `SAME` or `BELOW` (see this module's docstring)."""
+    if not isinstance(b, Score):
+        b = Score(b, b, b)
+    towards = (a.reach[0], b.reach[1]) if a.value > b.value else (a.reach[1], b.reach[0])
+    if not abs(a.value - b.value) > np.hypot(*towards):
+        return SAME
+    return BEATS if a.value > b.value else BELOW
+
+
+def say(*sentences: str) -> Output:
+    """Sentences as a paragraph of Markdown."""
+    text = " ".join(s.strip() for s in sentences if s and s.strip())
+    return Output(markdown=text, plain=text.replace("**", ""))
+
+
+def points(*sentences: str) -> Output:
+    """Sentences as a list of Markdown."""
+    text = "\n".join(f"- {s.strip()}" for s in sentences if s and s.strip())
+    return Output(markdown=text, plain=text.replace("**", ""))
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def listing(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    words = list(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def _scores(rows: pd.DataFrame) -> dict[str, Score]:
+    return {row.method: Score.of(row) for row in rows.itertuples()}
+
+
+def read(path: Path | None) -> pd.DataFrame | None:
+    """A table of the workflow or of book/reference; None where there is none."""
+    return pd.read_csv(path) if path is not None and Path(path).is_file() else None
+
+
+# ---- the screen ----
+
+
+def screen(shards: Any) -> Output:
+    """What a `Shards` holds."""
+    wells = shards.wells
+    kind = "**simulated** images" if shards.simulated else "real images"
+    roles = wells.drop_duplicates("well_id")["role"].value_counts()
+    skipped = len(shards.skipped)
+    treated = wells[wells["role"] == "treated"]
+    _, height, width = shards.shape
+    doses = treated["concentration_uM"].nunique()
+    return say(
+        f"This build's screen holds {len(wells):,} sites".replace(",", " ") + f" of {roles.sum()} wells on",
+        f"{wells['plate_id'].nunique()} plates, {listing(sorted(wells['cell_type'].unique()))} cells: {kind}",
+        f"of {height} × {width} pixels at {shards.pixel_um:g} µm, {shards.dtype}, {len(shards.channels)} channels",
+        f"({listing(shards.channels)}).",
+        f"By role: {listing([f'{n} {role}' for role, n in roles.items()])} wells.",
+        f"The treated ones received {treated['compound'].nunique()} compounds at up to {doses} concentrations."
+        if len(treated)
+        else "",
+        f"{_count(skipped, 'site')} had missing or unreadable files and {'was' if skipped == 1 else 'were'} left out."
+        if skipped
+        else "No site had to be left out.",
+    )
+
+
+def plate_effects(statistics: pd.DataFrame) -> Output:
+    """How much brighter a channel's brightest plate is than its dimmest (`Shards.statistics`)."""
+    means = statistics.pivot(index="channel", columns="plate_id", values="mean")
+    ratio = (means.max(axis=1) / means.min(axis=1)).sort_values()
+    worst, best = ratio.index[-1], ratio.index[0]
+    return say(
+        f"The worst channel is {worst}: its brightest plate, {means.loc[worst].idxmax()}, is on average",
+        f"**{ratio[worst]:.2f} times** as bright as its dimmest, {means.loc[worst].idxmin()}.",
+        f"The steadiest, {best}, still varies by a factor of {ratio[best]:.2f}." if best != worst else "",
+    )
+
+
+def calibration(measured: pd.DataFrame | None, task: str = "C+ vs C-") -> Output:
+    """Whether the simulated screen is as hard as it should be (benchmarks/calibrate.py)."""
+    if measured is None:
+        return say("This build has no calibration table; `python benchmarks/calibrate.py` makes one.")
+    scores = _scores(measured[measured["task"] == task])
+    sentences = []
+    if "intensity" in scores:
+        found = scores["intensity"]
+        kept = "which keeps to" if found.value < 0.85 else "which **breaks**"
+        sentences.append(f"Intensity statistics reach {found}, {kept} the limit of 85 %.")
+    if "supervised" in scores:
+        found = scores["supervised"]
+        kept = "above" if found.value > 0.95 else "**short of**"
+        sentences.append(f"The small network trained on the labels reaches {found}, {kept} the 95 % asked for.")
+    if "random_weights" in scores:
+        sentences.append(f"The same network untrained: {scores['random_weights']}.")
+    if "position" in scores:
+        sentences.append(
+            f"And a machine that is told only the row and column of a well: **{scores['position']}**. "
+            "That is the confounded layout, without one pixel."
+        )
+    return say(*sentences)
+
+
+# ---- training and embedding ----
+
+
+def probe(stats: pd.DataFrame, n_wells: int) -> Output:
+    """What training did to the linear probe, first tick (untrained) against last.
+
+    Args:
+        stats: of stats.jsonl.
+        n_wells: wells that the probe tests on, for how far chance alone would move it.
+    """
+    first, last, best = stats["probe_accuracy"].iloc[0], stats["probe_accuracy"].iloc[-1], stats["probe_accuracy"].max()
+    half = [1.96 * np.sqrt(max(p * (1 - p), 1e-4) / n_wells) for p in (first, last)]
+    before, after = (Score(p, p - h, p + h, n_wells) for p, h in zip((first, last), half, strict=True))
+    outcome = {
+        BEATS: "Training has taught the network something that a straight line can use.",
+        SAME: "**That is no more than chance could do: so far training has bought nothing** that this probe can see.",
+        BELOW: "**Training has made the features worse** for this purpose than the architecture's random ones.",
+    }[verdict(after, before)]
+    at = stats.loc[stats["probe_accuracy"].idxmax(), "n_seen"]
+    return say(
+        f"Before its first step the network's features give {percent(first)}; after {stats['n_seen'].iloc[-1]:.0f}",
+        f"images {percent(last)} (highest {percent(best)}, at {at:.0f}). With about {n_wells} test wells, chance alone",
+        f"moves a single point by ± {100 * max(half):.0f} points. {outcome}",
+    )
+
+
+def probe_size(wells: pd.DataFrame) -> tuple[float, int]:
+    """Majority rate among the control sites of a wells table, and about how many wells the running probe tests on."""
+    from gandl_lib.train import PROBE_SITES
+
+    controls = wells[wells["role"].isin(["C+", "C-"])]
+    probed = min(1.0, PROBE_SITES / max(len(controls), 1))
+    rates = controls["role"].value_counts(normalize=True)
+    return float(rates.max()), max(1, round(controls["well_id"].nunique() * probed / 4))
+
+
+def choices(config: Any, channels: int) -> pd.DataFrame:
+    """What the paper states of its network, what it leaves open, and what this run uses (a `GANDLConfig`)."""
+    network, open_ = config.network, "not published"
+    rows = [
+        ("channels", "5", channels),
+        ("mapping layers", "3", network.mapping_layers),
+        ("latent and style", "512", network.latent),
+        ("layer before the verdict = embedding", "512", network.features),
+        ("Adam learning rate", "0.0001", f"{config.learning_rate:g}"),
+        ("image side (pixels)", open_, network.resolution),
+        ("features of the finest layer", open_, network.width(network.resolution)),
+        ("batch", open_, config.batch),
+        ("weight of R1, γ", open_, f"{config.gamma:.3g}"),
+        ("weight of the Lipschitz penalty, λ", open_, f"{config.lipschitz_weight:g}"),
+        ("weight of path length", open_, f"{config.path_weight:g}"),
+        ("half-life of the average (thousand images)", open_, f"{config.ema_kimg:g}"),
+        ("style mixing", open_, f"{config.style_mixing:g}"),
+    ]
+    return pd.DataFrame(rows, columns=["", "paper", "this run"]).astype(str)
+
+
+def batch_mates(together: np.ndarray, alone: np.ndarray, what: str = "embedding") -> Output:
+    """Whether images embedded in one batch get what they get alone: (B, D) twice, or (B,) twice."""
+    together, alone = np.asarray(together, np.float64), np.asarray(alone, np.float64)
+    apart = np.abs(together - alone).max() / max(np.abs(alone).max(), 1e-12)
+    same = "does not depend" if apart < 1e-4 else "**depends**"
+    return say(f"The {what} of an image {same} on the other images of its batch: relative difference {apart:.1e}.")
+
+
+def methods(profiles: Sequence[AnnData]) -> pd.DataFrame:
+    """One row a method: dimensions, and what it has seen, from the profiles' provenance."""
+    rows = []
+    for p in profiles:
+        made = json.loads(p.uns["provenance"])
+        minutes = made.get("minutes")
+        rows.append(
+            {
+                "method": name(made["method"]),
+                "dimensions": p.n_vars,
+                "images seen in training": int(made.get("n_seen", 0)),
+                "labels used": 0,
+                "training (minutes)": "–" if not minutes else f"{minutes:.1f}",
+                "looks at": f"{made['crops']} crops of {made['crop_px']} px" if made.get("crop_px") else "whole sites",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def explained(profiles: AnnData, column: str) -> float:
+    """Share of the features' total variance that lies between groups of `column` (0..1; features standardised)."""
+    X = np.asarray(profiles.X, np.float64)
+    X = X[:, X.std(axis=0) > 0]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    groups = pd.DataFrame(X).groupby(profiles.obs[column].to_numpy())
+    return float((groups.transform("mean").to_numpy() ** 2).sum() / max((X**2).sum(), 1e-12))
+
+
+def plate_variance(before: AnnData, after: AnnData) -> Output:
+    """What per-plate normalisation does to the share of variance between plates, and between roles."""
+    plate, role = [[explained(p, column) for p in (before, after)] for column in ("plate_id", "role")]
+    n_plates, n_roles = (before.obs[c].nunique() for c in ("plate_id", "role"))
+    chance = [(n - 1) / (before.n_obs - 1) for n in (n_plates, n_roles)]
+    return say(
+        f"Before normalisation **{percent(plate[0])}** of the variance lies between the {n_plates} plates (by",
+        f"chance: {percent(chance[0])}), and {percent(role[0])} between the {n_roles} roles ({percent(chance[1])}).",
+        f"Afterwards it is {percent(plate[1])} and {percent(role[1])}.",
+        "That is no more than chance: in all dimensions together the roles do not stand out."
+        if role[1] < 1.2 * chance[1]
+        else "What one looks for has become easier to see."
+        if role[1] > role[0]
+        else "The roles have not gained by it.",
+    )
+
+
+# ---- separability ----
+
+
+def beside(scores: Mapping[str, Score], method: str = METHOD, majority: float | None = None) -> str:
+    """How a method stands to its baselines, in one sentence; empty if it has no score."""
+    if method not in scores:
+        return ""
+    mine, others = scores[method], [m for m in (UNTRAINED, INTENSITY) if m in scores and m != method]
+    said = {BEATS: [], SAME: [], BELOW: []}
+    for other in others:
+        said[verdict(mine, scores[other])].append(f"{name(other)} ({scores[other]})")
+    if majority is not None:
+        said[verdict(mine, majority)].append(f"the majority rate of {percent(majority)}")
+    parts = [f"{outcome} {listing(what)}" for outcome, what in said.items() if what]
+    parts[-1:] = [f"and {part}" if len(parts) > 1 else part for part in parts[-1:]]
+    return f"{name(method)} reaches **{mine}**" + (f", which {', '.join(parts)}." if parts else ".")
+
+
+def separability(scores: pd.DataFrame, split: str = "well", normalisation: str = "all") -> Output:
+    """A list of what each task's row says, with the warnings that its controls call for."""
+    lines, shuffled, unbeaten, worse = [], [], [], []
+    for task, part in scores[scores["split"] == split].groupby("task", sort=False):
+        rows = part[part["normalisation"].isin([normalisation, "none"])]
+        found, majority = _scores(rows), rows["majority_rate"].iloc[0]
+        lines.append(f"**{task}.** {beside(found, majority=majority)}")
+        if UNTRAINED in found and METHOD in found:
+            outcome = verdict(found[METHOD], found[UNTRAINED])
+            unbeaten += [task] * (outcome == SAME)
+            worse += [task] * (outcome == BELOW)
+        shuffled += list(rows.loc[rows["method"] == SHUFFLED, "balanced_accuracy"])
+    text = points(*lines).bundle["text/markdown"]
+    if unbeaten:
+        text += f"\n\n**Training has bought nothing that these wells could show** on {listing(unbeaten)}: the same"
+        text += " network with random weights does as well."
+    if worse:
+        text += f"\n\n**Training has done harm** on {listing(worse)}: random weights do better."
+    if shuffled:
+        lowest, highest = percent(min(shuffled)), percent(max(shuffled))
+        found_ = lowest if lowest == highest else f"{lowest} to {highest}"
+        good = max(shuffled) < 0.65
+        outcome = "as it should" if good else "**which is too far above one half: labels leak somewhere**"
+        text += f"\n\nTrained on shuffled labels, the same machine has a balanced accuracy of {found_}, {outcome}."
+    return Output(markdown=text, plain=text.replace("**", ""))
+
+
+def held_out_plates(scores: pd.DataFrame, method: str = METHOD, normalisation: str = "all") -> Output:
+    """What is lost when whole plates are held out instead of wells, by one method."""
+    rows = scores[(scores["method"] == method) & scores["normalisation"].isin([normalisation, "none"])]
+    sentences = []
+    for task, part in rows.groupby("task", sort=False):
+        by = {row.split: Score.of(row) for row in part.itertuples()}
+        if {"well", "plate"} <= set(by):
+            words = {BEATS: "more than", SAME: "not to be told from", BELOW: "less than"}
+            word = words[verdict(by["plate"], by["well"])]
+            new, known = by["plate"], by["well"]
+            sentences.append(f"**{task}.** {new} on plates never seen, {word} {known} on wells of known plates.")
+    return points(*sentences) if sentences else say("This screen has too few plates to hold any out.")
+
+
+def leaks(position: pd.DataFrame, zones: pd.DataFrame) -> Output:
+    """What position alone can do, and whether the images know it (evaluate/leaks.py)."""
+    alone = {row.split: Score.of(row) for row in position.itertuples()}
+    sentences = [
+        f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
+        for split, score in alone.items()
+    ]
+    for row in zones.itertuples():
+        score = Score.of(row)
+        knows = "no sign of knowing where a well lies"
+        if verdict(score, row.majority_rate) == BEATS:
+            knows = "**it knows to some degree where a well lies**, and part of its other scores may come from there"
+        majority = percent(row.majority_rate)
+        sentences.append(f"{ZONE}, by {name(row.method)}: {score}, majority rate {majority}: {knows}.")
+    return points(*sentences)
+
+
+def cell_types_normalised(right: pd.DataFrame, wrong: pd.DataFrame) -> Output:
+    """HRCE vs VERO without and with the mistake of normalising per plate; one row each."""
+    good, bad = (Score.of(next(t.itertuples())) for t in (right, wrong))
+    fall = {
+        BELOW: "**The normalisation has removed the very thing that was asked for**; what remains looks honest.",
+        SAME: "Here the mistake goes unnoticed; it is one all the same.",
+        BEATS: "Here the mistake even seems to help; it is one.",
+    }[verdict(bad, good)]
+    return say(f"As it is: {good}. After normalising each plate: {bad}. {fall}")
+
+
+# ---- axes and dose-response ----
+
+
+def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
+    """The compound of a dose-response table that `wanted` means: its name in any case, or a beginning only it has.
+
+    Empty means the one with the highest efficacy under `method`, if it has any.
+
+    Raises:
+        ValueError: no such compound, or several; with the nearest names.
+    """
+    known = sorted(curves["compound"].unique())
+    if not wanted:
+        ranked = curves[curves["method"] == method].sort_values("efficacy_max", ascending=False)
+        return ranked["compound"].iloc[0]
+    lower = {compound.lower(): compound for compound in known}
+    if wanted.lower() in lower:
+        return lower[wanted.lower()]
+    begin = [compound for compound in known if compound.lower().startswith(wanted.lower())]
+    if len(begin) == 1:
+        return begin[0]
+    near = begin or [lower[n] for n in difflib.get_close_matches(wanted.lower(), lower, 5, 0.4)] or known
+    what = "is not one compound but several" if begin else "is no compound of this screen"
+    raise ValueError(f"compound {wanted!r} {what}; nearest of its {len(known)}: {', '.join(near[:5])}.")
+
+
+def axes(positions: pd.DataFrame, method: str = METHOD) -> Output:
+    """Where unseen control wells lie on the E2 axis of each cell type, and whether its scale can be trusted.
+
+    Args:
+        positions: axes.csv, or efficacy.csv with its score renamed to `on` and E2 as its task.
+    """
+    part = positions[(positions["method"] == method) & (positions["task"] == "E2")]
+    sentences = []
+    for cell_type, one in part.groupby("cell_type"):
+        if one["on"].isna().all():
+            sentences.append(
+                f"**{cell_type}.** {name(method)} **does not order control wells it has not seen**: no axis."
+            )
+            continue
+        test = one[one["split"].eq("test") & one["role"].isin(["C+", "C-"])]
+        right = ((test["on"] > 0) == (test["role"] == "C+")).mean()
+        majority = test["role"].value_counts(normalize=True).max()
+        half = 1.96 * np.sqrt(max(right * (1 - right), 1e-4) / len(test))
+        trusted = verdict(Score(right, right - half, right + half, len(test)), majority) == BEATS
+        means = one.groupby("role")["on"].mean()
+        where = [f"{role} wells at {means[role]:.2f}" for role in ("treated", "UV") if role in means]
+        sentences.append(
+            f"**{cell_type}.** {round(right * len(test))} of {len(test)} test wells lie on their own side of 0;"
+            f" on average {listing(where)}."
+            + (
+                ""
+                if trusted
+                else f" **That is no better than always answering the larger class ({percent(majority)}): the scale is"
+                " stretched noise, and no score read off it means anything.**"
+            )
+        )
+    return points(*sentences)
+
+
+def efficacy(scores: pd.DataFrame, method: str = METHOD) -> Output:
+    """`axes` of efficacy.csv."""
+    return axes(scores.assign(on=scores["efficacy"], task="E2"), method)
+
+
+def hits(curves: pd.DataFrame, method: str = METHOD, truth: pd.DataFrame | None = None) -> Output:
+    """How many compounds are called hits, and how many of them rightly so where the truth is known."""
+    part = curves[curves["method"] == method]
+    sentences = []
+    for cell_type, one in part.groupby("cell_type"):
+        if one["efficacy_max"].isna().all():
+            sentences.append(f"In {cell_type} {name(method)} has no axis, and so no efficacy and no hits.")
+            continue
+        called = one[one["hit"].astype(bool)]
+        sentence = (
+            f"In {cell_type} {name(method)} calls {_count(len(called), 'hit')} among {_count(len(one), 'compound')}"
+        )
+        if truth is not None:
+            true = truth[(truth["cell_type"] == cell_type) & truth["effective"].astype(bool)]["compound"]
+            right = called["compound"].isin(true).sum()
+            missed = len(set(true) - set(called["compound"]))
+            sentence += (
+                f", {right} of them rightly by the truth of the simulation; it misses {missed} of {len(true)} that help"
+            )
+        sentences.append(sentence + ".")
+    return say(*sentences)
+
+
+def against_truth(compared: pd.DataFrame | None) -> Output:
+    """What dose_truth.csv says of GAN-DL and its baselines."""
+    if compared is None:
+        return say("Nobody knows the truth of a real screen, so there is nothing to compare with.")
+    sentences = []
+    for cell_type, part in compared.groupby("cell_type", sort=False):
+        by = part.set_index("method")["auroc"].dropna()
+        if METHOD not in by:
+            sentences.append(f"In {cell_type} {name(METHOD)} has no ranking to judge.")
+            continue
+        others = [f"{name(m)} {by[m]:.2f}" for m in by.index if m != METHOD]
+        best = by.drop(METHOD).max() if len(by) > 1 else -np.inf
+        order = "ahead of" if by[METHOD] > best else "level with" if by[METHOD] == best else "**behind** the best of"
+        beside_ = f", {order} {listing(others)}" if others else ""
+        n = part.set_index("method")["n_compounds"].iloc[0]
+        sentences.append(
+            f"In {cell_type} the area under the ROC curve of {name(METHOD)}'s efficacy for truly effective compounds is"
+            f" {by[METHOD]:.2f}{beside_} (one half is chance; with {n} compounds differences of a tenth mean little)."
+        )
+    return say(*sentences)
+
+
+def compound(curves: pd.DataFrame, cell_type: str, compound: str, truth: pd.DataFrame | None = None) -> Output:
+    """Everything the table knows of one compound in one cell type, for GAN-DL, in words."""
+    chosen = curves.query("method == @METHOD and cell_type == @cell_type and compound == @compound")
+    if chosen.empty or chosen["efficacy_max"].isna().all():
+        return say(f"{name(METHOD)} has no efficacy scores of {compound} in {cell_type}.")
+    row = next(chosen.itertuples())
+    called = "a **hit**" if row.hit else "**no hit**"
+    sentences = [
+        f"{compound} in {cell_type} is {called}: q = {row.q_value:.2g}, highest mean efficacy {row.efficacy_max:.2f}."
+    ]
+    if np.isfinite(row.ec50_uM):
+        ends = f"{_end(row.ec50_low)} to {_end(row.ec50_high)}"
+        sentences.append(f"Its EC50 is {row.ec50_uM:.3g} µM ({ends}), Hill slope {row.hill:.2g}.")
+    elif isinstance(row.ec50_censored, str) and row.ec50_censored:
+        side = "above the highest" if row.ec50_censored.startswith(">") else "below the lowest"
+        sentences.append(f"Its EC50 lies {side} dose tested, so there is no number to give.")
+    else:
+        sentences.append("Its doses do not make a curve that differs from a flat line.")
+    if np.isfinite(row.toxic_from_uM):
+        sentences.append(f"From {row.toxic_from_uM:g} µM on it looks toxic.")
+    if truth is not None:
+        true = next(truth.query("cell_type == @cell_type and compound == @compound").itertuples(), None)
+        if true is not None:
+            what = f"it helps, EC50 {true.ec50_uM:.3g} µM" if true.effective else "it does nothing for infected cells"
+            toxic = f", and kills half from about {true.toxic_uM:.3g} µM" if np.isfinite(true.toxic_uM) else ""
+            sentences.append(f"The truth of the simulation: {what}{toxic}.")
+    return say(*sentences)
+
+
+def compounds_in_words(curves: pd.DataFrame, compound_: str, truth: pd.DataFrame | None = None) -> Output:
+    """`compound` for every cell type it was tested in."""
+    each = [compound(curves, cell_type, compound_, truth) for cell_type, _ in compounds_of(curves, compound_)]
+    return say(*(one.bundle["text/markdown"] for one in each))
+
+
+def compounds_of(curves: pd.DataFrame, compound: str) -> list[tuple[str, str]]:
+    """(cell type, compound) of every cell type in which it was tested."""
+    return [
+        (cell_type, compound) for cell_type in sorted(curves.loc[curves["compound"] == compound, "cell_type"].unique())
+    ]
+
+
+def top(curves: pd.DataFrame, n: int = 6, method: str = METHOD) -> list[tuple[str, str]]:
+    """(cell type, compound) of the hits with the highest efficacy, or of the best compounds where nothing is a hit."""
+    part = curves[curves["method"] == method].dropna(subset=["efficacy_max"])
+    best = part.assign(hit=part["hit"].astype(bool)).sort_values(["hit", "efficacy_max"], ascending=False).head(n)
+    return list(zip(best["cell_type"], best["compound"], strict=True))
+
+
+def rise_and_fall(curves: pd.DataFrame, n: int = 4, method: str = METHOD) -> list[tuple[str, str]]:
+    """(cell type, compound) of those that pass the threshold and then turn toxic, best first."""
+    part = curves[(curves["method"] == method) & (curves["efficacy_max"] > 0)].dropna(subset=["toxic_from_uM"])
+    best = part.nlargest(n, "efficacy_max")
+    return list(zip(best["cell_type"], best["compound"], strict=True))
+
+
+def turned(curves: pd.DataFrame, method: str = METHOD) -> Output:
+    """How many compounds rise over the threshold and fall again."""
+    found, compounds = (
+        rise_and_fall(curves, len(curves), method),
+        curves[curves["method"] == method]["compound"].nunique(),
+    )
+    if not found:
+        return say(f"{name(method)} sees no compound that rises over the threshold and falls again in this run.")
+    names = listing([f"{compound} in {cell_type}" for cell_type, compound in found[:6]])
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return say(f"{name(method)} sees {len(found)} rise and fall, among {compounds} compounds: {names}{more}.")
+
+
+def _end(value: float) -> str:
+    return "open" if not np.isfinite(value) or value == 0 else f"{value:.2g}"
+
+
+# ---- zero-shot and summary ----
+
+
+def zero_shot(summary: pd.DataFrame | None, where: str) -> Output:
+    """How the cell types were told apart; `where` names the cells, "simulated" included."""
+    if summary is None:
+        return say(f"There are no {where} in this build.")
+    found = _scores(summary)
+    majority, n = summary["majority_rate"].iloc[0], summary["n_wells"].iloc[0]
+    sentences = [f"On {where} ({n} wells), {beside(found, majority=majority)}"]
+    if SHUFFLED in found:
+        ok = "as it should be" if verdict(found[SHUFFLED], majority) != BEATS else "**and that is too much**"
+        sentences.append(f"With shuffled labels: {found[SHUFFLED]}, {ok}.")
+    if UNTRAINED in found and METHOD in found and verdict(found[METHOD], found[UNTRAINED]) != BEATS:
+        sentences.append("**Training has bought nothing here**: random weights tell these cell types apart as well.")
+    return say(*sentences)
+
+
+def summary(
+    scores: pd.DataFrame,
+    published: pd.DataFrame,
+    compared: pd.DataFrame | None,
+    unseen: Mapping[str, pd.DataFrame | None],
+    published_unseen: pd.DataFrame,
+) -> pd.DataFrame:
+    """All key numbers in one table.
+
+    Args:
+        scores: separability.csv.
+        published: `paper("table1")`.
+        compared: dose_truth.csv, or None.
+        unseen: row title -> zero_shot_summary.csv, or None.
+        published_unseen: `paper("zero_shot")`.
+    """
+    rows = []
+    columns = {METHOD: "GAN-DL", UNTRAINED: "untrained", INTENSITY: "intensity"}
+    for split in ("well", "plate"):
+        part = scores[(scores["split"] == split) & scores["normalisation"].isin(["all", "none"])]
+        for task, one in part.groupby("task", sort=False):
+            found = _scores(one)
+            value = published[(published["task"] == task) & (published["method"] == "GAN-DL")]["accuracy"]
+            rows.append(
+                {"what": f"{task}, {split}s held out", "GAN-DL": None}
+                | {"paper": percent(value.iloc[0]) if len(value) and split == "well" else None}
+                | {title: str(found[m]) if m in found else None for m, title in columns.items()}
+                | {"majority": percent(one["majority_rate"].iloc[0])}
+            )
+    for title, table_ in unseen.items():
+        if table_ is not None:
+            found, value = _scores(table_), published_unseen.set_index("method")["accuracy"]["GAN-DL"]
+            rows.append(
+                {"what": title, "GAN-DL": None, "paper": percent(value)}
+                | {column: str(found[m]) if m in found else None for m, column in columns.items()}
+                | {"majority": percent(table_["majority_rate"].iloc[0])}
+            )
+    if compared is not None:
+        for cell_type, one in compared.groupby("cell_type", sort=False):
+            by = one.set_index("method")["auroc"].dropna()
+            auroc = {column: f"{by[m]:.2f}" if m in by else None for m, column in columns.items()}
+            rows.append({"what": f"AUROC of efficacy for true effect, {cell_type}"} | auroc | {"majority": "0.50"})
+    return pd.DataFrame(rows)
+
+
+def what_this_is(made: Mapping[str, Any]) -> Output:
+    """Whether the numbers come from simulated or real images, and from how much training (provenance.json)."""
+    one = made["methods"].get(METHOD, {})
+    seen = (
+        f"trained on {one['n_seen']} images in {one['minutes']:.3g} minutes"
+        if one.get("minutes")
+        else "not trained here"
+    )
+    if any(method.get("simulated") for method in made["methods"].values()):
+        kind = (
+            "Every number of ours in this chapter is from a **simulated** screen, unless it says real; the paper's are "
+            "from the real one. They stand side by side to show what is being reproduced; their difference measures "
+            "nothing."
+        )
+    else:
+        kind = "The numbers of ours in this chapter are from real images."
+    return say(kind, f"{name(METHOD)} was {seen}.")
+
+
+def percents(scores: pd.DataFrame) -> pd.DataFrame:
+    """A wide table for readers: one line a method and task, accuracies as text with their intervals."""
+    columns = {"method": scores["method"].map(name)}
+    if "task" in scores and scores["task"].nunique() > 1:
+        columns["task"] = scores["task"]
+    if "split" in scores:
+        columns["held out"] = scores["split"] + "s"
+    if "normalisation" in scores:
+        columns["normalised"] = scores["normalisation"]
+    columns["accuracy (95 %)"] = [str(Score.of(row)) for row in scores.itertuples()]
+    for column, title in (("balanced_accuracy", "balanced"), ("majority_rate", "majority")):
+        columns[title] = scores[column].map(percent)
+    if "auroc" in scores:
+        columns["AUROC"] = scores["auroc"].map("{:.3f}".format)
+    return pd.DataFrame(columns)
+
+
+def beside_paper(
+    scores: pd.DataFrame, published: pd.DataFrame, split: str = "well", normalisation: str = "all"
+) -> pd.DataFrame:
+    """Table 1: our methods, the majority rate, and the paper's GAN-DL and baseline, a row a task."""
+    part = scores[(scores["split"] == split) & scores["normalisation"].isin([normalisation, "none"])]
+    rows = []
+    for task, one in part.groupby("task", sort=False):
+        published_ = published[published["task"] == task].set_index("method")["accuracy"]
+        ours = {name(m): str(score) for m, score in _scores(one).items()}
+        theirs = {f"paper: {m}": percent(published_[m]) for m in ("GAN-DL", "baseline") if m in published_}
+        row = {"task": task, name(METHOD): None} | theirs | ours | {"majority": percent(one["majority_rate"].iloc[0])}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def hit_scores(published: pd.DataFrame) -> pd.DataFrame:
+    """`paper("hit_scores")` with a column an experiment."""
+    wide = published.pivot(index="compound", columns="experiment", values="hit_score")
+    return wide.loc[published["compound"].unique()].reset_index().rename_axis(columns=None)
+
+
+def zero_shot_table(summaries: Mapping[str, pd.DataFrame | None], published: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on unseen cell types: ours, a block a set of cells, then the paper's."""
+    blocks = [percents(t).assign(cells=title) for title, t in summaries.items() if t is not None]
+    paper = {"method": "paper: " + published["method"], "cells": "real RxRx1 cells"}
+    blocks.append(pd.DataFrame(paper | {"accuracy (95 %)": published["accuracy"].map(percent)}))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def hit_table(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.DataFrame:
+    """The compounds with the highest efficacy, with what a screener wants to know of each."""
+    part = curves[curves["method"] == method].dropna(subset=["efficacy_max"]).nlargest(n, "efficacy_max")
+    rows = []
+    for row in part.itertuples():
+        ec50 = (
+            f"{row.ec50_uM:.2g} ({_end(row.ec50_low)} to {_end(row.ec50_high)})" if np.isfinite(row.ec50_uM) else None
+        )
+        censored = row.ec50_censored if isinstance(row.ec50_censored, str) and row.ec50_censored else None
+        rows.append(
+            {
+                "cell type": row.cell_type,
+                "compound": row.compound,
+                "highest efficacy": f"{row.efficacy_max:.2f}",
+                "EC50 (µM)": ec50 or censored,
+                "toxic from (µM)": row.toxic_from_uM,
+                "q": f"{row.q_value:.1g}",
+                "hit": bool(row.hit),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def truth_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """dose_truth.csv for readers."""
+    names = {
+        "n_effective": "effective",
+        "auroc": "AUROC of efficacy",
+        "precision": "precision of hits",
+        "recall": "recall",
+        "n_ec50": "EC50s fitted",
+        "log10_ec50_error": "median |log10 error|",
+        "ec50_coverage": "truth within interval",
+        "toxic_recall": "toxicity found",
+        "toxic_false_alarms": "false alarms",
+    }
+    shown = compared.assign(method=compared["method"].map(name))
+    return shown[["method", "cell_type", *names]].rename(columns={"cell_type": "cell type", **names})
+
+
+def provenance(made: Mapping[str, Any]) -> pd.DataFrame:
+    """provenance.json as a table of two columns."""
+    trained = [
+        f"{name(m)}: {p['minutes']:.1f} min, {p['n_seen']} images"
+        for m, p in made["methods"].items()
+        if p.get("minutes")
+    ]
+    rows = {
+        "command": made["command"],
+        "seed": made["seed"],
+        "device": made["device"],
+        "training": listing(trained) if trained else "none",
+        "commit": made["git_commit"] or "not a git checkout",
+        **made["versions"],
+    }
+    rows |= {
+        f"sha256 of {path}": digest[:16] + "…"
+        for path, digest in made["sha256"].items()
+        if "weights" in path or "metadata" in path
+    }
+    return pd.DataFrame({"": list(rows), "this build": [str(v) for v in rows.values()]})

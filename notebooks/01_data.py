@@ -1,0 +1,211 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The screen and its traps
+#
+# A screen is a tray of small experiments and a camera. Before any network looks at the pictures it pays to look at them
+# oneself, and then at the tray, because a network will find every regularity there is. Not all of them are biology.
+#
+# This chapter shows what the networks are given: which well is what, what five stains show of a cell, how far plates
+# differ that ought to be alike, and how hard the question is that will be asked. It ends with numbers between -1 and 1,
+# which is all that a network ever sees.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+
+# %% tags=["remove-cell"]
+from gandl_lib import figures, narrate
+from gandl_lib.chapters import check_parameters, need, root
+from gandl_lib.figures import show, table
+from gandl_lib.shards import Shards
+
+check_parameters(globals(), "profile")
+
+# %%
+store, truth_csv, real_store = need(profile, "shards/screen.zarr", "data/screen/truth.csv?", "shards/rxrx1.zarr?")
+shards = Shards(store)
+real = Shards(real_store) if real_store else None
+wells = shards.wells
+
+# %% tags=["remove-input"]
+narrate.screen(shards)
+
+# %% [markdown]
+# ## Who is who
+#
+# The metadata of RxRx19a {cite:p}`heiser2020` names no controls. They follow by rule from what was pipetted. Cells that
+# were never infected are {term}`C+`, the state to come back to. Infected cells without a compound are {term}`C-`. Cells
+# that met a virus killed by {term}`UV` light are kept apart: they are neither sick nor untouched. Everything infected and
+# given a compound is *treated*, and is never used to fit anything.
+
+# %%
+plate = wells["plate_id"].iloc[0]
+show(
+    figures.plate_map(wells, plate),
+    f"Plate {plate}, a square a well. The numbered columns hold all the uninfected and UV wells.",
+)
+
+# %% [markdown]
+# Look at the columns. Uninfected wells lie in a few columns of their own, and no infected control ever lies there. That is
+# how the real plates are laid out, for good practical reasons: nobody wants to pipette virus next to the wells that must not
+# get any. For a learning machine it is a present. Anything that differs between columns, a draught, an edge, the order of
+# pipetting, now tells C+ from C- as reliably as the disease does. Chapter 04 comes back to this.
+#
+# ## Five stains
+#
+# Each {term}`site` is photographed five times under five lights. In grey, because that is what a camera sees; the composite
+# lays coloured lights over each other and is for us.
+
+# %% tags=["hide-input"]
+show(
+    figures.channel_strip(
+        figures.examples(shards, 1, role="C+")[0], shards.channels, shards.pixel_um, shards.simulated, "One C+ site"
+    ),
+    f"One site of uninfected cells{', simulated' if shards.simulated else ''}, channel by channel. In the composite DNA is blue, ER green, actin red-orange, RNA yellow and golgi purple.",
+)
+
+# %% [markdown]
+# ## Can you see it?
+#
+# Three wells that were never infected above three that were. The infected wells are not uniformly ill: only a part of their
+# cells shows anything.
+
+# %% tags=["hide-input"]
+show(
+    figures.montage(
+        {role: figures.examples(shards, 3, role=role, plate_id=plate) for role in ("C+", "C-")},
+        shards.channels,
+        shards.pixel_um,
+        shards.simulated,
+    ),
+    f"Composites of three uninfected (C+) and three infected (C-) wells of plate {plate}{', simulated' if shards.simulated else ''}.",
+)
+
+# %% tags=["hide-input"]
+show(
+    figures.site_grid(
+        {role: figures.examples(shards, 2, role=role, plate_id=plate) for role in ("C+", "C-")},
+        shards.channels,
+        shards.pixel_um,
+        shards.simulated,
+    ),
+    f"Two of each again, channel by channel{', simulated' if shards.simulated else ''}.",
+)
+
+# %% [markdown]
+# In the simulated screen infection *moves* material and adds none. The ring of endoplasmic reticulum lies farther from the
+# nucleus and its texture is coarser, nucleoli and golgi lie in more pieces, actin fibres run closer together. Each of these
+# changes is drawn so that the histogram of pixel values stays nearly the same. A screen that means and variances already
+# solve would teach nothing about a network that sees shapes.
+#
+# ## Is it a fair imitation?
+#
+# The simulated cells are not meant to pass for real ones, and do not. They are meant to be hard in the same ways. Here is a
+# site of each at the same scale.
+
+# %% tags=["hide-input"]
+show(
+    figures.beside_real(shards, real),
+    "A site of this build's screen over one of RxRx1 (Recursion, CC-BY-NC-SA 4.0), if there is one on this machine; the bars say how long a micrometre is.",
+)
+
+# %% [markdown]
+# ## Plates that ought to be alike
+#
+# All plates of an experiment hold the same kinds of wells. Their images do not have the same brightness: stain was mixed
+# anew, a lamp aged, an exposure was set. In the simulated screen every plate has its own gain, background, blur and
+# vignette for each stain.
+
+# %% tags=["hide-input"]
+show(
+    figures.plate_effects(shards.statistics),
+    "Mean grey value of each plate and channel, relative to the mean over all plates. Without plate effects all lines would lie on 1.",
+)
+
+# %% tags=["remove-input"]
+narrate.plate_effects(shards.statistics)
+
+# %% [markdown]
+# Nothing in the cells has changed there, and yet a network that is asked to tell plates apart will do it with ease. If the
+# two classes of interest are not spread evenly over the plates, it will answer the question it was asked with the help of
+# the one it was not. That is why embeddings are normalised plate by plate before anything is judged (chapter 03).
+#
+# ## How hard is it?
+#
+# A simulated phenotype is as hard as its author makes it, so the difficulty has to be measured and published. Two limits were
+# set beforehand. Statistics of the pixel values, with a linear classifier, must stay **under 85 %** on C+ against C-: the
+# answer must not lie in the brightness. And a small network trained *on the labels* must pass **95 %**: the answer must be
+# in the images. Between these two lies what an unsupervised embedding can show.
+
+# %%
+calibration = narrate.read(root() / "book/reference/calibration.csv")
+narrate.calibration(calibration)
+
+# %% tags=["hide-input"]
+show(
+    figures.accuracy_plot(calibration),
+    "Sites of held-out wells of the simulated screen told apart, with 95 % intervals. Recorded once with benchmarks/calibrate.py on the profile quick.",
+)
+
+# %% [markdown]
+# ## The truth
+#
+# Every compound of the simulated screen has a known effect: a fraction of the infection that is gone at dose $d$,
+#
+# $$ E(d) = \frac{e_{\max}}{1 + (\mathrm{EC}_{50}/d)^{h}}, $$
+#
+# and perhaps a dose from which it kills. What a compound is called says what it does (`sim-narrow-03` helps, then kills);
+# the networks do not read names. Where the plate map is a real one, compounds bear real names and their effects are
+# invented all the same.
+
+# %%
+truth = narrate.read(truth_csv)
+table(
+    truth, "The first rows of truth.csv. Concentrations are in µM; a dash means that there is no such effect.", rows=12
+)
+
+# %% [markdown]
+# ## What a network sees
+#
+# Grey values become numbers between -1 and 1, channel by channel, by two limits taken from the whole screen: the 0.1 and the
+# 99.9 percentile. One pair of limits for all plates, on purpose. Scaling every plate by itself would hide part of the plate
+# effects and, worse, move a well's pixels according to what else lies on its plate.
+
+# %% tags=["hide-input"]
+show(
+    figures.grey_values(shards.histograms.sum(axis=0), shards.channels, shards.limits),
+    "How often each grey value occurs in the whole screen, on a logarithmic scale, and the two values that become -1 and 1.",
+)
+
+# %% [markdown]
+# ## What to distrust
+#
+# - **The phenotype is one person's idea of subtle.** Real infections change more, and less predictably.
+# - **Calibration is on labels that confound position.** The supervised network may itself have used a column's look; its
+#   95 % show that the answer is in the images, not where.
+# - **Sites are small.** The real ones have 1024 × 1024 pixels and hundreds of cells; averages over a site are worth more
+#   there.
+# - **Real plates fail in ways nobody simulates**: bubbles, fibres, a robot that drops a tip.

@@ -1,0 +1,215 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Training a network to throw half of it away
+#
+# Nobody needs invented pictures of cells. GAN-DL trains a machine that makes them, very carefully, for a day or two, and
+# then deletes it. What it keeps is the critic: the network that had to tell invented cells from real ones. To do that well
+# it must know what real cells look like, and it was never told. So what it knows may be of use for other things.
+#
+# This chapter trains such a pair on the screen of chapter 01, shows what the paper changed in StyleGAN2
+# {cite:p}`karras2020` to fit five channels of microscopy, and ends with the one curve that says whether it was worth it. It
+# is not the loss.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+
+# %% tags=["remove-cell"]
+import pandas as pd
+import torch
+
+from gandl_lib import figures, narrate
+from gandl_lib.chapters import check_parameters, need, paper, recorded
+from gandl_lib.embed import open_method
+from gandl_lib.figures import show, table
+from gandl_lib.shards import Shards
+from gandl_lib.train import read_stats
+from gandl_lib.views import TrainingCrops
+
+check_parameters(globals(), "profile")
+
+# %%
+store, live, own = need(profile, "shards/screen.zarr", "runs/gandl-live?", "runs/gandl?")
+run = live or own  # where `gandl` is embedded with shipped weights, `gandl-live` is trained here
+shards = Shards(store)
+method, made = open_method(str(run), shards.channels)
+stats = pd.DataFrame(read_stats(run))
+
+# %% [markdown]
+# ## The game
+#
+# Two networks, one score {cite:p}`goodfellow2014`. The generator $G$ turns a random vector $z$ into an image; the
+# discriminator $D$ turns an image into a number, its *logit*: high for real, low for invented. Each step, $D$ is moved to
+# give
+#
+# $$ \mathcal{L}_D = -\log \sigma(D(x)) \; - \log\bigl(1 - \sigma(D(G(z)))\bigr) $$
+#
+# a smaller value, and $G$ to give
+#
+# $$ \mathcal{L}_G = -\log \sigma(D(G(z))) $$
+#
+# a smaller one. That is the non-saturating loss of StyleGAN2; everything else is there to keep the game from falling apart.
+#
+# **The generator** does not feed $z$ to an image directly. A *mapping* network turns it into a style $w$, and the *synthesis*
+# network starts from a learned 4 × 4 constant and doubles it until it has the full size; at every layer $w$ scales the
+# feature maps before they are convolved, and the weights are normalised back (*demodulation*), so that no style can shout.
+# At every resolution an image is read off and the coarser one, enlarged, added.
+#
+# **The discriminator** goes the other way: residual blocks that halve the image down to 4 × 4, then a dense layer, then the
+# logit. The dense layer's output, 512 numbers one step before the verdict, is the {term}`embedding`.
+#
+# ## What GAN-DL changes, and what it does not say
+#
+# The paper {cite:p}`mascolini2022` makes the mapping network three layers deep instead of eight, takes five channels in and
+# out, and keeps latent, style and last layer at 512. To StyleGAN2's two penalties,
+#
+# $$ R_1 = \tfrac{\gamma}{2}\, \mathbb{E}\,\lVert\nabla D(x)\rVert^2
+# \qquad\text{and}\qquad
+# \mathrm{PL} = \mathbb{E}\bigl(\lVert J_w^{\top} y\rVert - a\bigr)^2, $$
+#
+# the first keeping the critic flat around real images {cite:p}`mescheder2018`, the second keeping a step in style the same
+# size everywhere, it adds a third, on mixes $\hat x$ of real and invented images {cite:p}`petzka2018`:
+#
+# $$ \mathrm{LP} = \lambda\, \mathbb{E}\,\max\bigl(0,\; \lVert\nabla D(\hat x)\rVert - 1\bigr)^2 . $$
+#
+# It is one-sided. A critic that is steeper than one is pulled back; one that is flatter is left in peace. Penalties are
+# *lazy*, computed every few steps and weighed up for it. The generator that draws the samples is a running average of the
+# trained one (EMA).
+#
+# What the paper leaves unsaid is longer than what it says. Whoever reproduces it has to choose, so here are the choices.
+
+# %% tags=["hide-input"]
+table(
+    narrate.choices(method.config, len(shards.channels)),
+    "What the paper states, and what this run uses. Each number is a field of a frozen dataclass and can be changed.",
+)
+
+# %% [markdown]
+# Two changes of our own are no matter of taste. Training crops are turned and flipped at random, in all eight ways a square
+# can lie, for a field of cells has no up. And the feature of an image must depend on that image alone; see below why it
+# would not by itself.
+#
+# ## What it imagines
+#
+# The same random vectors, drawn by the averaged generator as training goes on.
+
+# %% tags=["hide-input"]
+show(
+    figures.montage(
+        figures.samples(run / "samples", shards.channels),
+        shards.channels,
+        shards.pixel_um,
+        shards.simulated,
+        "generated from the same latents",
+    ),
+    "Generated images: a column is one random vector, a row a stage of training.",
+)
+
+# %% [markdown]
+# And at the end, beside what it tries to imitate, channel by channel.
+
+# %%
+torch.manual_seed(0)
+generated = method.sample(torch.randn(3, method.config.network.latent))
+crops = TrainingCrops(shards, method.crop_px, seed=0).batch(0, 32)
+
+# %% tags=["hide-input"]
+show(
+    figures.site_grid(
+        {"screen": figures.shown(crops[:3]), "generated": figures.shown(generated)},
+        shards.channels,
+        shards.pixel_um,
+        shards.simulated,
+    ),
+    f"Three crops of the screen{' (simulated)' if shards.simulated else ''} over three generated ones. Channels of one image must fit each other: nuclei where the ER leaves room, golgi beside them.",
+)
+
+# %% [markdown]
+# ## What the losses say
+#
+# Little. In a game both losses are measured against an opponent who learns as well, so neither has to fall when both
+# players improve. They are good for spotting a game that is over: a discriminator's loss that goes to zero, logits that
+# drift apart without end.
+
+# %% tags=["hide-input"]
+show(
+    figures.loss_curves(stats),
+    "Losses, mean logits of real and generated images, and the penalties before they are weighed, against images seen.",
+)
+
+# %% [markdown]
+# ## The curve that matters
+#
+# Every so often the features of the discriminator are put to the first question of this book: does a straight line tell
+# {term}`C+` from {term}`C-`, on wells it has not seen? The network knows nothing of this test. The first point is the
+# network before its first step, and it is the level to beat: a random network with the right architecture is already a
+# decent set of filters.
+
+# %% tags=["hide-input"]
+majority, n_wells = narrate.probe_size(wells=shards.wells)
+published = paper("table1").query("method == 'GAN-DL' and task == 'C+ vs C-'")["accuracy"].iloc[0]
+longer = recorded("gandl-quick32_probe") if live else None
+show(
+    figures.probe_curve(stats, majority, published, longer),
+    "Accuracy of a linear probe on the features as training goes on: the run of this page and, where there is one, the longer run whose weights are shipped and used from the next chapter on. The paper's value is from the real screen and two days of training.",
+)
+
+# %% tags=["remove-input"]
+narrate.probe(stats, n_wells)
+
+# %% [markdown]
+# ## An image and its neighbours
+#
+# There is a trap in the recipe. Just before the dense layer StyleGAN2's discriminator looks at how much the images of a batch
+# differ, one number for all, so that a generator which always draws the same cell is found out. Features taken after that
+# point therefore depend on *which other images happened to be in the batch*. For a game that is fine. For an embedding it
+# would mean that a well's profile depends on its neighbours in a file.
+#
+# The verdict does depend on them, as designed:
+
+# %%
+with torch.no_grad():
+    together, alone = method.discriminator(crops), torch.cat([method.discriminator(crop[None]) for crop in crops])
+narrate.batch_mates(together, alone, "verdict")
+
+# %% [markdown]
+# The embedding must not. When embedding, the statistic is fixed to its average over real batches in training:
+
+# %%
+together, alone = method.embed(crops), torch.cat([method.embed(crop[None]) for crop in crops])
+narrate.batch_mates(together, alone)
+
+# %% [markdown]
+# ## What to distrust
+#
+# - **A short run.** The paper trained for 24 hours on a TPU v3-8 or 48 on a V100. Minutes on a processor show that the
+#   machinery turns, and which way; not how far it goes.
+# - **The last tick.** The probe wobbles from tick to tick. Picking the best one would be choosing on the test set; what is
+#   used from here on is the end of training, whatever it is.
+# - **Nice pictures.** A generator that looks better does not prove a discriminator that knows more. Nothing in this book is
+#   judged by the look of a sample.
+# - **Our reading of "filter size 5".** The paper's sentence can be read as convolutions of five pixels; we read it as five
+#   channels in the layers next to the image.

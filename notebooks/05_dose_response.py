@@ -1,0 +1,170 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Dose and response
+#
+# So far the embedding has told sick from healthy, which anyone with a plate map can do. Here it is used for what nobody
+# knew: which compound brings infected cells back. Every treated well gets a place on the axis of chapter 04, its
+# {term}`efficacy score`. At -1 it looks like an infected well, at +1 like one that never met the virus, and 0 is half-way.
+#
+# A real effect has a dose. A compound that lifts one well at one concentration has been lucky; one that does nothing, then
+# something, then more, is a curve. And some curves come down again: what kills the cell also stops the virus.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+compound = ""  # its name or the beginning of it; empty: the one with the highest efficacy
+
+# %% tags=["remove-cell"]
+import pandas as pd
+
+from gandl_lib import figures, narrate
+from gandl_lib.chapters import check_parameters, need, paper
+from gandl_lib.figures import show, table
+
+check_parameters(globals(), "profile", "compound")
+
+# %%
+efficacy_csv, curves_csv, points_csv, compared_csv, truth_csv = need(
+    profile, "efficacy.csv", "dose_response.csv", "dose_points.csv", "dose_truth.csv?", "data/screen/truth.csv?"
+)
+efficacy, curves, points = pd.read_csv(efficacy_csv), pd.read_csv(curves_csv), pd.read_csv(points_csv)
+compared, truth = narrate.read(compared_csv), narrate.read(truth_csv)
+chosen = narrate.find_compound(compound, curves)
+
+# %% [markdown]
+# ## Where all wells lie
+#
+# The axis is fitted on three quarters of the control wells of a cell type and on nothing else. Treated wells are measured
+# by it and take no part in making it.
+
+# %% tags=["hide-input"]
+show(
+    figures.efficacy_plot(efficacy, "gandl"),
+    "Efficacy score of every well by GAN-DL; a bar is the mean of its role. Most compounds do nothing, so most treated wells should lie with C-.",
+)
+
+# %% tags=["remove-input"]
+narrate.efficacy(efficacy)
+
+# %% [markdown]
+# ## From wells to a curve
+#
+# For each compound the wells of all doses are fitted with the four-parameter log-logistic that pharmacology uses,
+#
+# $$ E(c) = b + \frac{e_{\max} - b}{1 + (\mathrm{EC}_{50}/c)^{h}}, \qquad e_{\max} \ge b,\; h > 0, $$
+#
+# by least squares. The {term}`EC50` gets an interval from its profile likelihood, open at an end that the data leave open.
+# If it lies outside the doses tested, no number is given. A compound is a **hit** if its curve differs from a flat line, or
+# its mean from the threshold, with a false discovery rate of 5 % over all compounds of the cell type, *and* some dose has a
+# mean above 0. Doses that lie significantly below the best dose under them are toxic and are left out of the rising curve.
+
+# %% tags=["hide-input"]
+show(
+    figures.dose_curves(points, curves, "gandl", narrate.top(curves), truth),
+    "The compounds with the highest efficacy by GAN-DL, hits first. Dotted lines are infected and uninfected controls.",
+)
+
+# %% tags=["hide-input"]
+table(narrate.hit_table(curves), "The compounds with the highest efficacy by GAN-DL; EC50 with its 95 % interval.")
+
+# %% tags=["remove-input"]
+narrate.hits(curves, truth=truth)
+
+# %% [markdown]
+# ## Rise and fall
+#
+# The paper describes three shapes: flat under the threshold, rising, and rising then falling, where a compound is toxic at
+# the highest doses. A single-dose screen cannot tell the third from the first, or from the second.
+
+# %% tags=["remove-input"]
+narrate.turned(curves)
+
+# %% tags=["hide-input"]
+show(
+    figures.dose_curves(points, curves, "gandl", narrate.rise_and_fall(curves), truth),
+    "Compounds that pass the threshold and then fall, by GAN-DL; doses called toxic are shaded.",
+)
+
+# %% [markdown]
+# ## Against the truth
+#
+# Here the simulated screen earns its keep. Nobody knows the EC50 of remdesivir in these cells; for the simulated compounds
+# it is written in a file that no method has read. (With real images this section stays empty.)
+
+# %% tags=["hide-input"]
+show(
+    figures.ranking(curves, "gandl", truth),
+    "Compounds in the order of their highest mean efficacy by GAN-DL. If the ranking were perfect, all green dots would lie left of all grey ones.",
+)
+
+# %% tags=["remove-input"]
+narrate.against_truth(compared)
+
+# %% tags=["hide-input"]
+show(
+    figures.ec50_plot(curves, truth, ["gandl", "gandl-random", "intensity"]),
+    "Fitted against true EC50 of effective compounds, with 95 % intervals; the band is a factor of three either way. Simulated.",
+)
+
+# %% tags=["hide-input"]
+table(narrate.truth_table(compared), "How well each method finds what the simulation put in.")
+
+# %% [markdown]
+# ## One compound, closely
+#
+# Change `compound` in the second cell, or run `papermill notebooks/05_dose_response.ipynb out.ipynb -k python3 -p compound NAME`.
+# A beginning is enough if only one compound has it; for a name that does not exist the nearest ones are listed.
+
+# %% tags=["hide-input"]
+show(
+    figures.dose_curves(points, curves, "gandl", narrate.compounds_of(curves, chosen), truth, efficacy),
+    f"{chosen} by GAN-DL. Grey dots are single wells.",
+)
+
+# %% tags=["remove-input"]
+narrate.compounds_in_words(curves, chosen, truth)
+
+# %% [markdown]
+# ## The real screen's hits
+#
+# For the time when this chapter is run on the real images: the hit scores that Recursion published with RxRx19a. They are
+# from another embedding and on another scale, and stand here for the order of the compounds.
+
+# %% tags=["hide-input"]
+table(
+    narrate.hit_scores(paper("hit_scores")),
+    "Hit scores published with the real screen, by experiment; a dash where there is none.",
+)
+
+# %% [markdown]
+# ## What to distrust
+#
+# - **The axis is one direction.** A compound that changes cells in a way no virus does can land anywhere along it by accident.
+#   Its off-axis value is the place to look.
+# - **A score above 0 is not a cure.** It says that a well looks more like uninfected than like infected ones, to one embedding.
+#   Fewer cells look like less infection, too; that is what the toxic flag is for, and it needs doses on both sides.
+# - **Hits depend on the threshold**, and with few wells a dose the threshold depends on luck. The intervals are for that.
+# - **The truth is friendly.** Simulated compounds follow the very formula that is fitted. Real ones do not have to.

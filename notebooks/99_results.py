@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Results beside the paper
+#
+# All the key numbers on one page: ours, with intervals and with what they have to beat, and the paper's next to them. How
+# each came about is told in the chapter before. How this page came about is in the table at its end.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+
+# %% tags=["remove-cell"]
+import json
+
+import pandas as pd
+
+from gandl_lib import figures, narrate
+from gandl_lib.chapters import check_parameters, need, paper
+from gandl_lib.figures import show, table
+
+check_parameters(globals(), "profile")
+
+# %%
+scores_csv, curves_csv, compared_csv, unseen_csv, real_csv, made_json = need(
+    profile,
+    "separability.csv",
+    "dose_response.csv",
+    "dose_truth.csv?",
+    "zero_shot_summary.csv?",
+    "zero_shot_rxrx1_summary.csv?",
+    "provenance.json",
+)
+scores, curves = pd.read_csv(scores_csv), pd.read_csv(curves_csv)
+compared = narrate.read(compared_csv)
+unseen = {
+    "unseen cell types (simulated)": narrate.read(unseen_csv),
+    "unseen cell types (real RxRx1)": narrate.read(real_csv),
+}
+made = json.loads(made_json.read_text())
+
+# %% tags=["remove-input"]
+narrate.what_this_is(made)
+
+# %% [markdown]
+# ## The numbers
+
+# %% tags=["hide-input"]
+table(
+    narrate.summary(scores, paper("table1"), compared, unseen, paper("zero_shot")),
+    "Accuracies with 95 % intervals over wells; majority: always answering the larger class. The paper's column is GAN-DL on real images.",
+)
+
+# %% tags=["hide-input"]
+show(
+    figures.accuracy_plot(scores[scores["normalisation"].isin(["all", "none"])], paper("table1")),
+    "Separability in one picture: filled for wells held out, open for plates held out.",
+)
+
+# %% [markdown]
+# ## In words
+
+# %% tags=["remove-input"]
+narrate.separability(scores)
+
+# %% tags=["remove-input"]
+narrate.zero_shot(unseen["unseen cell types (simulated)"], "simulated unseen cells")
+
+# %% tags=["remove-input"]
+narrate.zero_shot(unseen["unseen cell types (real RxRx1)"], "real RxRx1 cells")
+
+# %% tags=["remove-input"]
+narrate.hits(curves)
+
+# %% tags=["remove-input"]
+narrate.against_truth(compared)
+
+# %% [markdown]
+# ## What is not reproduced yet
+#
+# - **The real screen.** The loader, the plate map and the profile `rxrx19a` are here; the 450 GB of images and the days of GPU
+#   time are not. The paper's Table 1 can be confirmed or refuted only with them.
+# - **The counterparts.** DenseNet on RxRx1 labels, the two ImageNet networks and the autoencoder are described in chapter 03 and
+#   not yet built, so four columns of Table 1 have no counterpart on our side.
+# - **The published baseline embeddings** of RxRx19a, which would give a real column without an image.
+# - **Several seeds.** Every number here is one training run and one split. Intervals cover the choice of test wells, not the
+#   luck of training.
+#
+# ## Where these numbers come from
+
+# %% tags=["hide-input"]
+table(
+    narrate.provenance(made),
+    "What made this page: provenance.json, abridged. The sums are of the inputs and of the trained weights.",
+)

@@ -1,0 +1,527 @@
+"""Figures say what they show, colours mean one thing, and sentences follow the numbers they are made from."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+from synthetic_profiles import DOSES, log_logistic, make_profiles
+
+from gandl_lib import figures, narrate
+from gandl_lib.evaluate import leaks
+from gandl_lib.evaluate.dose_response import HEADER as CURVES
+from gandl_lib.evaluate.dose_response import Fit
+from gandl_lib.evaluate.separability import HEADER as SCORES
+from gandl_lib.evaluate.separability import TASKS
+
+CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
+METHODS = ("gandl", "gandl-random", "intensity", "shuffled labels")
+
+
+# ---- tables as the workflow writes them ----
+
+
+def scores(accuracy: dict[str, float], half: float = 0.05, n_wells: int = 80, split: str = "well") -> pd.DataFrame:
+    rows = []
+    for task in TASKS:
+        for method, value in accuracy.items():
+            ends = max(0.0, value - half), min(1.0, value + half)
+            kind = "none" if task == "HRCE vs VERO" else "all"
+            rows.append((method, task, split, kind, value, *ends, value, value, 0.6, 3 * n_wells, n_wells, n_wells, 0))
+    return pd.DataFrame(rows, columns=SCORES)
+
+
+def positions() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for task in ("E2", "C2"):
+        for cell_type in ("HRCE", "VERO"):
+            for role, on in {"C+": 1.0, "C-": -1.0, "UV": 0.8, "treated": -0.9}.items():
+                for k in range(12):
+                    split = "other" if role in ("UV", "treated") else "test" if k < 3 else "train"
+                    on_off = on + 0.2 * rng.standard_normal(), rng.standard_normal()
+                    rows.append(("gandl", task, f"{cell_type}_{role}_{k}", role, cell_type, *on_off, split))
+    return pd.DataFrame(rows, columns=["method", "task", "well_id", "role", "cell_type", "on", "off", "split"])
+
+
+def dose_tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Curves, points and truth of three compounds: one that helps, one that helps and kills, one that does nothing."""
+    known = {"sim-antiviral-01": (1.0, 1.5, 0.9), "sim-narrow-03": (0.3, 1.2, 0.8), "sim-inert-02": (1.0, 1.0, -1.0)}
+    curves, points, truth = [], [], []
+    for method in ("gandl", "intensity"):
+        for compound, (ec50, hill, top) in known.items():
+            helps, toxic = top > 0, 10.0 if "narrow" in compound else np.nan
+            row = dict.fromkeys(CURVES, np.nan) | {"method": method, "cell_type": "HRCE", "compound": compound}
+            row |= {"efficacy_max": top, "p_value": 1e-4, "q_value": 1e-3 if helps else 0.9, "hit": helps}
+            row |= {"toxic_from_uM": toxic, "n_wells": 24, "n_doses": 8, "ec50_censored": ""}
+            if helps:
+                row |= {"ec50_uM": ec50, "ec50_low": ec50 / 2, "ec50_high": np.inf, "hill": hill, "emax": top}
+                row |= {"bottom": -1.0}
+            curves.append(row)
+            effect = log_logistic(DOSES, ec50, hill, top)
+            points += [
+                (method, "HRCE", compound, c, e, e - 0.2, e + 0.2, 3) for c, e in zip(DOSES, effect, strict=True)
+            ]
+            truth.append(("HRCE", compound, helps, ec50 if helps else np.nan, hill, top, toxic))
+    names = ["method", "cell_type", "compound", "concentration_uM", "efficacy", "ci_low", "ci_high", "n_wells"]
+    columns = ["cell_type", "compound", "effective", "ec50_uM", "hill", "emax", "toxic_uM"]
+    return pd.DataFrame(curves), pd.DataFrame(points, columns=names), pd.DataFrame(truth[:3], columns=columns)
+
+
+def statistics() -> pd.DataFrame:
+    rows = [(f"HRCE-1_{p}", c, 10.0 * p + k) for p in (1, 2, 3) for k, c in enumerate(CHANNELS)]
+    return pd.DataFrame(rows, columns=["plate_id", "channel", "mean"])
+
+
+def stats(*accuracies: float) -> pd.DataFrame:
+    n = len(accuracies)
+    terms = ("loss_d", "loss_g", "logit_real", "logit_fake", "r1", "lipschitz", "path_length")
+    table = pd.DataFrame({"n_seen": 1000 * np.arange(n), "probe_accuracy": accuracies} | {t: 0.5 for t in terms})
+    return table.assign(probe_balanced_accuracy=table["probe_accuracy"])
+
+
+def wells() -> pd.DataFrame:
+    rows = [("C+", "B08"), ("C-", "C09"), ("UV", "AA16"), ("treated", "AE47"), ("blank", "D24")]
+    table = pd.DataFrame(rows, columns=["role", "well"])
+    return table.assign(plate_id="HRCE-1_1", well_id="HRCE-1_1_" + table["well"])
+
+
+def images(n: int = 2, size: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).random((n, len(CHANNELS), size, size), np.float32)
+
+
+CURVE_TABLE, POINT_TABLE, TRUTH = dose_tables()
+EFFICACY = positions().query("task == 'E2'").rename(columns={"on": "efficacy"})
+CONFUSION = pd.DataFrame(
+    [("gandl", t, p, 9 if t == p else 1) for t in ("RPE", "U2OS") for p in ("RPE", "U2OS")],
+    columns=["method", "true", "predicted", "count"],
+)
+SITES = dict(zip(("C+", "C-"), images(2), strict=True))
+PAIRS = [("HRCE", "sim-antiviral-01"), ("HRCE", "sim-narrow-03"), ("HRCE", "sim-inert-02")]
+
+
+def drawings() -> dict[str, Figure]:
+    accuracy = dict.fromkeys(METHODS, 0.8)
+    both = pd.concat([scores(accuracy), scores(accuracy, split="plate")])
+    paper = pd.DataFrame({"task": list(TASKS), "method": "GAN-DL", "accuracy": 0.914})
+    profiles = make_profiles("gandl")
+    groups = {"C+": images(), "C-": images()}
+    return {
+        "channel_strip": figures.channel_strip(images(1)[0], CHANNELS, 0.65, True),
+        "site_grid": figures.site_grid(groups, CHANNELS, 0.65, True),
+        "montage": figures.montage(groups, CHANNELS, 0.65, True),
+        "plate_map": figures.plate_map(wells(), "HRCE-1_1"),
+        "plate_effects": figures.plate_effects(statistics()),
+        "grey_values": figures.grey_values(np.ones((5, 256), int), CHANNELS, np.tile([0, 200], (5, 1))),
+        "probe_curve": figures.probe_curve(stats(0.6, 0.7), 0.6, 0.914),
+        "loss_curves": figures.loss_curves(stats(0.6, 0.7)),
+        "pca_views": figures.pca_views({"raw": profiles}),
+        "accuracy_plot": figures.accuracy_plot(both, paper),
+        "confusion": figures.confusion(CONFUSION),
+        "axes_plot": figures.axes_plot(positions(), "gandl"),
+        "axes_plot C2": figures.axes_plot(positions(), "gandl", "C2"),
+        "efficacy_plot": figures.efficacy_plot(EFFICACY, "gandl"),
+        "ranking": figures.ranking(CURVE_TABLE, "gandl", TRUTH),
+        "dose_curves": figures.dose_curves(POINT_TABLE, CURVE_TABLE, "gandl", PAIRS, TRUTH),
+        "ec50_plot": figures.ec50_plot(CURVE_TABLE, TRUTH, ["gandl", "intensity"]),
+        "overview": figures.overview(SITES, CHANNELS, 0.65, EFFICACY, POINT_TABLE, CURVE_TABLE, True),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Figure]:
+    return drawings()
+
+
+def colours(figure: Figure) -> set[str]:
+    """Every colour of a figure's lines, dots, patches and outlines."""
+    found = set()
+    for axes in figure.axes:
+        for line in axes.get_lines():
+            found.add(to_hex(line.get_color()))
+        for collection in axes.collections:
+            found |= {to_hex(c) for c in (*collection.get_facecolor(), *collection.get_edgecolor())}
+        for patch in axes.patches:
+            found |= {to_hex(patch.get_facecolor()), to_hex(patch.get_edgecolor())}
+    return found
+
+
+# ---- figures ----
+
+
+def test_every_figure_is_described_and_shown(drawn, monkeypatch):
+    monkeypatch.setattr(figures, "DPI", 30)
+    for name, figure in drawn.items():
+        assert len(figure.alt) > 30, name
+        assert figure.get_figwidth() <= (12 if name == "overview" else 6), name
+        output = figures.show(figure, "How to read it <&>.")
+        page = output.bundle["text/html"]
+        assert f'alt="{figure.alt[:20]}' in page, name
+        assert "How to read it &lt;&amp;&gt;." in page, name
+        assert figure.alt in repr(output), name
+        data = page.split("base64,")[1].split('"')[0]
+        size = Image.open(io.BytesIO(base64.b64decode(data))).size
+        assert size[0] == round(figure.get_figwidth() * figures.DPI), name
+
+
+def test_what_carries_numbers_has_labelled_axes(drawn):
+    for name in ("plate_effects", "probe_curve", "ec50_plot", "accuracy_plot", "efficacy_plot", "ranking", "axes_plot"):
+        last = drawn[name].axes[-1]
+        assert last.get_xlabel(), name
+    for name in ("dose_curves", "ec50_plot"):
+        assert any("µM" in axes.get_xlabel() for axes in drawn[name].axes), name
+
+
+def test_simulated_images_are_called_simulated():
+    for simulated in (True, False):
+        for figure in (
+            figures.channel_strip(images(1)[0], CHANNELS, 0.65, simulated),
+            figures.site_grid({"C+": images()}, CHANNELS, 0.65, simulated),
+            figures.montage({"C+": images()}, CHANNELS, 0.65, simulated),
+            figures.overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, CURVE_TABLE, simulated),
+        ):
+            assert ("imulated" in figure.alt) == simulated
+
+
+def test_every_channel_is_named(drawn):
+    for name in ("channel_strip", "site_grid"):
+        titles = " ".join(axes.get_title() for axes in drawn[name].axes)
+        assert all(channel in titles for channel in (*CHANNELS, "composite")), name
+    labels = [axes.get_ylabel() for axes in drawn["grey_values"].axes]
+    assert labels == list(CHANNELS)
+    legend = {text.get_text() for text in drawn["plate_effects"].legends[0].get_texts()}
+    assert legend == set(CHANNELS)
+
+
+def test_roles_and_methods_have_one_colour_everywhere(drawn):
+    assert len({to_hex(c) for c in figures.ROLES.values()}) == len(figures.ROLES)
+    assert len({to_hex(c) for c in figures.METHODS.values()}) == len(figures.METHODS)
+    assert figures.METHODS.keys() == figures.MARKERS.keys()
+    for name in ("axes_plot", "efficacy_plot", "overview"):
+        assert {to_hex(figures.ROLES[r]) for r in ("C+", "C-")} <= colours(drawn[name]), name
+    for name in ("axes_plot", "efficacy_plot", "dose_curves", "overview"):
+        assert to_hex(figures.ROLES["treated"]) in colours(drawn[name]), name
+    assert {to_hex(figures.METHODS[m]) for m in METHODS} <= colours(drawn["accuracy_plot"])
+    assert {to_hex(figures.METHODS[m]) for m in ("gandl", "intensity")} <= colours(drawn["ec50_plot"])
+    (axes,) = drawn["plate_map"].axes
+    squares = {to_hex(c) for c in axes.collections[0].get_facecolor()}
+    assert {to_hex(figures.ROLES[r]) for r in wells()["role"]} <= squares
+
+
+@settings(max_examples=25)
+@given(pixel_um=st.floats(0.05, 5), width_px=st.integers(16, 2048), um=st.none() | st.sampled_from([1.0, 10.0, 50.0]))
+def test_a_scale_bar_is_as_long_as_it_says(pixel_um, width_px, um):
+    figure = Figure()
+    axes = figure.subplots()
+    said_um, length_px = figures.scale_bar(axes, pixel_um, width_px, um)
+    (bar,) = axes.patches
+    assert bar.get_width() == length_px == pytest.approx(said_um / pixel_um)
+    assert axes.texts[0].get_text() == f"{said_um:g} µm"
+    if um is None:
+        assert width_px / 3 / 2.5 <= length_px <= width_px / 3 * (1 + 1e-9)
+
+
+def test_composite_keeps_black_bounds_and_order(rng):
+    assert figures.composite(np.zeros((5, 4, 4)), CHANNELS).max() == 0
+    bright = figures.composite(np.ones((5, 4, 4)), CHANNELS)
+    assert 0.9 < bright.min() and bright.max() <= 1
+    dim = images(1)[0]
+    assert (figures.composite(dim, CHANNELS) >= figures.composite(dim * 0.5, CHANNELS)).all()
+    for c, channel in enumerate(CHANNELS):  # one channel alone shines in its own colour
+        alone = np.zeros((5, 1, 1))
+        alone[c] = 1
+        assert to_hex(figures.composite(alone, CHANNELS)[0, 0]) == to_hex(figures.CHANNELS[channel])
+    twin = 1 - np.prod(
+        [1 - dim[c][..., None] * np.array(_rgb(figures.CHANNELS[k])) for c, k in enumerate(CHANNELS)], axis=0
+    )
+    np.testing.assert_allclose(figures.composite(dim, CHANNELS), twin, atol=1e-6)
+    assert figures.composite(rng.random((3, 7, 4, 4)), [f"stain {k}" for k in range(7)]).shape == (3, 4, 4, 3)
+    with pytest.raises(ValueError, match="5 channels of images, but 2 names"):
+        figures.composite(dim, CHANNELS[:2])
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+
+
+def test_unit_and_shown_clip_to_zero_and_one():
+    grey = np.array([0, 10, 60, 110, 255]).reshape(1, 1, 5)
+    np.testing.assert_allclose(figures.unit(grey, np.array([[10, 110]])).ravel(), [0, 0, 0.5, 1, 1])
+    np.testing.assert_allclose(figures.shown(np.array([-2, -1, 0, 1, 3.0])), [0, 0, 0.5, 1, 1])
+
+
+def test_the_drawn_curve_is_the_fitted_one():
+    fit = Fit(ec50_uM=0.7, ec50_low=0.5, ec50_high=1.0, hill=1.3, emax=0.9, bottom=-1.1, p_flat=0.0)
+    np.testing.assert_allclose(figures.curve(fit, np.array(DOSES)), fit(np.array(DOSES)))
+
+
+def test_rows_and_wells_go_back_and_forth():
+    for row in range(40):
+        assert leaks.place(f"{figures.letters(row)}07") == (row, 6)
+    assert leaks.place("AA02") == (26, 1)
+
+
+def test_samples_are_cut_as_they_were_drawn(tmp_path: Path):
+    made = (images(3, 8) * 255).astype(np.uint8)  # [NCHW]
+    for seen in (0, 500, 1000, 1500, 2000):
+        grid = made.transpose(1, 2, 0, 3).reshape(5 * 8, 3 * 8)
+        Image.fromarray(grid).save(tmp_path / f"{seen:09d}.png")
+    found = figures.samples(tmp_path, CHANNELS, stages=3, columns=2)
+    assert list(found) == ["0 images", "1000 images", "2000 images"]
+    np.testing.assert_allclose(found["0 images"] * 255, made[:2], atol=1e-4)
+
+
+def test_what_a_run_does_not_have_is_said_and_not_drawn():
+    without = CURVE_TABLE.assign(efficacy_max=np.nan, ec50_uM=np.nan)
+    nothing = positions().assign(on=np.nan, efficacy=np.nan)
+    for figure in (
+        figures.accuracy_plot(None),
+        figures.confusion(None),
+        figures.ec50_plot(CURVE_TABLE, None, ["gandl"]),
+        figures.ec50_plot(without, TRUTH, ["gandl"]),
+        figures.axes_plot(nothing, "gandl"),
+        figures.efficacy_plot(nothing, "gandl"),
+        figures.ranking(without, "gandl", TRUTH),
+        figures.dose_curves(POINT_TABLE, without, "gandl", PAIRS),
+        figures.dose_curves(POINT_TABLE, CURVE_TABLE, "gandl", []),
+        figures.overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, without, True),
+        figures.cell_types(None),
+    ):
+        assert figures.show(figure, "caption").bundle["text/plain"].endswith(figure.alt)
+        assert figure.axes[0].texts[0].get_text().replace("\n", " ") == figure.alt
+    assert figures.ABSENT in repr(figures.table(None, "caption"))
+
+
+def test_show_wants_words_and_tables_say_what_is_missing():
+    bare = Figure()
+    with pytest.raises(ValueError, match="alt text"):
+        figures.show(bare, "caption")
+    with pytest.raises(ValueError, match="caption"):
+        figures.show(bare, " ", alt="what it shows")
+    frame = pd.DataFrame({"a": [0.12345, np.nan, np.inf], "b": [True, False, True], "c": ["<x>", "y", "z"]})
+    output = figures.table(frame, "caption")
+    assert "&lt;x&gt;" in output.bundle["text/html"]
+    assert [figures.cell(v) for v in frame["a"]] == ["0.123", "–", "∞"]
+    assert [figures.cell(v) for v in frame["b"]] == ["yes", "no", "yes"]
+    with pytest.raises(ValueError, match="no plate 'X'"):
+        figures.plate_map(wells(), "X")
+
+
+def test_the_same_figure_is_the_same_file():
+    assert figures.png(figures.plate_effects(statistics())) == figures.png(figures.plate_effects(statistics()))
+
+
+# ---- sentences ----
+
+values = st.floats(0.05, 0.95)
+halves = st.floats(0.001, 0.3)
+
+
+@given(values, halves, values, halves)
+def test_a_verdict_turns_round_when_its_sides_do(a, half_a, b, half_b):
+    x, y = narrate.Score(a, a - half_a, a + half_a), narrate.Score(b, b - half_b, b + half_b)
+    opposite = {narrate.BEATS: narrate.BELOW, narrate.SAME: narrate.SAME, narrate.BELOW: narrate.BEATS}
+    assert narrate.verdict(y, x) == opposite[narrate.verdict(x, y)]
+    assert narrate.verdict(x, x) == narrate.SAME
+    differs = abs(a - b) > np.hypot(half_a, half_b) * (1 + 1e-9)
+    if differs:
+        assert narrate.verdict(x, y) == (narrate.BEATS if a > b else narrate.BELOW)
+    if x.low > y.high:  # intervals apart always suffice
+        assert narrate.verdict(x, y) == narrate.BEATS
+
+
+def test_a_perfect_score_on_few_wells_is_no_certainty():
+    perfect = narrate.Score(1.0, 1.0, 1.0, n_wells=20)
+    assert narrate.verdict(perfect, 0.9) == narrate.SAME  # 3/20 = 0.15 down
+    assert narrate.verdict(perfect, 0.8) == narrate.BEATS
+    assert narrate.verdict(narrate.Score(1.0, 1.0, 1.0), 0.999) == narrate.BEATS
+
+
+@pytest.mark.parametrize(
+    ("trained", "said", "not_said"),
+    [
+        (0.95, "beats untrained GAN-DL", "bought nothing"),
+        (0.72, "cannot be told from untrained GAN-DL", "done harm"),
+        (0.50, "falls below untrained GAN-DL", "bought nothing"),
+    ],
+)
+def test_training_that_bought_nothing_is_called_so(trained, said, not_said):
+    accuracy = {"gandl": trained, "gandl-random": 0.7, "intensity": 0.8, "shuffled labels": 0.5}
+    text = repr(narrate.separability(scores(accuracy)))
+    assert said in text and not_said not in text
+    assert ("bought nothing" in text) == (trained == 0.72)
+    assert ("done harm" in text) == (trained == 0.50)
+    unseen = scores(accuracy).rename(columns={"n_test_wells": "n_wells"}).iloc[:4]
+    assert ("bought nothing" in repr(narrate.zero_shot(unseen, "simulated unseen cells"))) == (trained <= 0.72)
+
+
+def test_shuffled_labels_that_score_are_an_alarm():
+    accuracy = {"gandl": 0.9, "gandl-random": 0.7}
+    assert "as it should" in repr(narrate.separability(scores(accuracy | {"shuffled labels": 0.52})))
+    assert "labels leak" in repr(narrate.separability(scores(accuracy | {"shuffled labels": 0.8})))
+
+
+def test_the_probe_sentence_follows_the_curve():
+    assert "taught the network" in repr(narrate.probe(stats(0.6, 0.95), 200))
+    assert "bought nothing" in repr(narrate.probe(stats(0.6, 0.63), 50))
+    assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
+
+
+def test_held_out_plates_position_and_normalisation_follow_theirs():
+    known = scores({"gandl": 0.9})
+    for new, said in ((0.6, "less than"), (0.9, "not to be told from"), (1.0, "more than")):
+        table = pd.concat([known, scores({"gandl": new}, split="plate", half=0.01)])
+        assert said in repr(narrate.held_out_plates(table))
+    assert "too few plates" in repr(narrate.held_out_plates(known))
+    position, zones = scores({"position": 1.0}).iloc[:1], scores({"gandl": 0.95}).iloc[:1]
+    assert "it knows to some degree" in repr(narrate.leaks(position, zones))
+    assert "no sign" in repr(narrate.leaks(position, zones.assign(accuracy=0.6, ci_low=0.5, ci_high=0.7)))
+    right, wrong = scores({"gandl": 0.95}).iloc[:1], scores({"gandl": 0.5}).iloc[:1]
+    assert "removed the very thing" in repr(narrate.cell_types_normalised(right, wrong))
+    assert "goes unnoticed" in repr(narrate.cell_types_normalised(right, right))
+
+
+def test_an_axis_that_orders_nothing_is_called_noise():
+    good = pd.concat([positions()] * 10)  # six test wells alone would prove nothing
+    assert "60 of 60 test wells" in repr(narrate.axes(good)) and "noise" not in repr(narrate.axes(good))
+    rng = np.random.default_rng(0)
+    bad = good.assign(on=rng.standard_normal(len(good)))
+    assert repr(narrate.axes(bad)).count("stretched noise") == 2
+    scores_ = good.query("task == 'E2'").rename(columns={"on": "efficacy"})
+    assert repr(narrate.efficacy(scores_)) == repr(narrate.axes(good))
+    assert "no axis" in repr(narrate.axes(good.assign(on=np.nan)))
+
+
+def test_tables_name_methods_as_figures_do_and_keep_the_paper_beside():
+    ours = scores({"gandl": 0.8, "gandl-random": 0.7, "shuffled labels": 0.5})
+    published = pd.DataFrame({"task": list(TASKS), "method": "GAN-DL", "accuracy": 0.914})
+    unseen = ours.iloc[:3].rename(columns={"n_test_wells": "n_wells"}).drop(columns=["task", "split"])
+    unseen_paper = pd.DataFrame({"method": ["GAN-DL"], "accuracy": [0.9268]})
+    assert list(narrate.percents(unseen)["method"]) == ["GAN-DL", "untrained GAN-DL", "shuffled labels"]
+    summary = narrate.summary(ours, published, None, {"unseen": unseen, "absent": None}, unseen_paper)
+    assert list(summary.columns[:3]) == ["what", "GAN-DL", "paper"]
+    assert summary.set_index("what").loc["unseen", ["GAN-DL", "paper"]].tolist() == ["80.0 % (75 to 85)", "92.7 %"]
+    assert list(summary["what"]) == [*(f"{task}, wells held out" for task in TASKS), "unseen"]
+    wide = narrate.beside_paper(ours, published)
+    assert list(wide.columns[:3]) == ["task", "GAN-DL", "paper: GAN-DL"]
+    assert (wide["paper: GAN-DL"] == "91.4 %").all() and (wide["majority"] == "60.0 %").all()
+    blocks = narrate.zero_shot_table({"unseen": unseen, "absent": None}, unseen_paper)
+    assert blocks["method"].tolist()[-1] == "paper: GAN-DL" and set(blocks["cells"]) == {"unseen", "real RxRx1 cells"}
+
+
+def test_calibration_says_which_limit_broke():
+    good = scores({"intensity": 0.7, "supervised": 0.97, "position": 1.0})
+    assert "keeps to" in repr(narrate.calibration(good)) and "above" in repr(narrate.calibration(good))
+    bad = repr(narrate.calibration(scores({"intensity": 0.9, "supervised": 0.9})))
+    assert "breaks" in bad and "short of" in bad and "row and column" not in bad
+    assert "no calibration table" in repr(narrate.calibration(None))
+
+
+def test_hits_are_counted_against_the_truth():
+    text = repr(narrate.hits(CURVE_TABLE, truth=TRUTH))
+    assert "2 hits among 3 compounds, 2 of them rightly" in text and "misses 0 of 2" in text
+    wrong = CURVE_TABLE.assign(hit=CURVE_TABLE["compound"].eq("sim-inert-02"))
+    text = repr(narrate.hits(wrong, truth=TRUTH))
+    assert "1 hit among 3 compounds, 0 of them rightly" in text and "misses 2 of 2" in text
+    assert "no efficacy" in repr(narrate.hits(CURVE_TABLE.assign(efficacy_max=np.nan)))
+
+
+def test_one_compound_in_words():
+    text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-narrow-03", TRUTH))
+    assert "is a hit" in text and "EC50 is 0.3 µM (0.15 to open)" in text and "From 10 µM on it looks toxic" in text
+    text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-inert-02", TRUTH))
+    assert "no hit" in text and "do not make a curve" in text and "does nothing for infected cells" in text
+    censored = CURVE_TABLE.assign(ec50_uM=np.nan, ec50_censored=">max")
+    assert "above the highest dose" in repr(narrate.compounds_in_words(censored, "sim-narrow-03"))
+
+
+def test_compounds_are_found_by_name_beginning_or_not_at_all():
+    def find(wanted: str) -> str:
+        return narrate.find_compound(wanted, CURVE_TABLE)
+
+    assert find("sim-narrow-03") == find("SIM-Narrow-03") == find("sim-n") == "sim-narrow-03"
+    assert find("") == "sim-antiviral-01"
+    with pytest.raises(ValueError, match="'sim-' is not one compound but several; nearest of its 3: sim-antiviral-01"):
+        find("sim-")
+    with pytest.raises(ValueError, match="'narow-03' is no compound of this screen; nearest of its 3: sim-narrow-03"):
+        find("narow-03")
+    with pytest.raises(ValueError, match="Remdesivir.*no compound"):
+        find("Remdesivir")
+
+
+def test_rise_and_fall_are_those_that_pass_the_threshold_and_turn_toxic():
+    assert narrate.rise_and_fall(CURVE_TABLE) == [("HRCE", "sim-narrow-03")]
+    assert "1 rise and fall, among 3 compounds: sim-narrow-03 in HRCE" in repr(narrate.turned(CURVE_TABLE))
+    assert "no compound" in repr(narrate.turned(CURVE_TABLE.assign(toxic_from_uM=np.nan)))
+    assert narrate.top(CURVE_TABLE, 2) == [("HRCE", "sim-antiviral-01"), ("HRCE", "sim-narrow-03")]
+
+
+def test_ranking_sentences_name_who_is_ahead():
+    def compared(gandl: float, intensity: float) -> pd.DataFrame:
+        rows = [("gandl", "HRCE", 20, gandl), ("intensity", "HRCE", 20, intensity)]
+        return pd.DataFrame(rows, columns=["method", "cell_type", "n_compounds", "auroc"])
+
+    assert "ahead of" in repr(narrate.against_truth(compared(0.9, 0.6)))
+    assert "behind" in repr(narrate.against_truth(compared(0.6, 0.9)))
+    assert "no ranking" in repr(narrate.against_truth(compared(np.nan, 0.9)))
+    assert "Nobody knows" in repr(narrate.against_truth(None))
+
+
+def test_explained_variance_is_that_of_the_groups(rng):
+    profiles = make_profiles(plate_effect=3.0, seed=1)
+    X = profiles.X - profiles.X.mean(0)
+    X = X / X.std(0)
+    means = {p: X[(profiles.obs["plate_id"] == p).to_numpy()].mean(0) for p in set(profiles.obs["plate_id"])}
+    between = sum((means[p] ** 2).sum() for p in profiles.obs["plate_id"])
+    assert narrate.explained(profiles, "plate_id") == pytest.approx(between / (X**2).sum(), rel=1e-4)
+
+
+def test_batch_mates():
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    assert "does not depend" in repr(narrate.batch_mates(x, x * (1 + 1e-7)))
+    assert "verdict of an image depends" in repr(narrate.batch_mates(x, x + 0.1, "verdict"))
+
+
+# ---- leaks ----
+
+
+def test_position_gives_confounded_labels_away_and_nothing_else():
+    profiles = make_profiles("gandl", roles={"C+": 16, "C-": 32}, seed=2)
+    column = np.where(profiles.obs["role"] == "C+", 8, 9 + profiles.obs.groupby("plate_id").cumcount() % 20)
+    row = [figures.letters(k) for k in profiles.obs.groupby("plate_id").cumcount() // 2 % 26]
+    confounded = profiles.copy()
+    confounded.obs["well"] = [f"{r}{c:02d}" for r, c in zip(row, column, strict=True)]
+    # Sites of a well must share its place.
+    confounded.obs["well"] = confounded.obs.groupby("well_id")["well"].transform("first")
+    table = leaks.position(confounded)
+    assert set(table["method"]) == {"position"} and (table["accuracy"] > 0.95).all()
+    assert set(np.unique(leaks.position_only(confounded).X)) == {0, 1}
+
+
+def test_zones_see_position_only_where_features_hold_it():
+    profiles = make_profiles("gandl", roles={"C+": 8, "C-": 60}, plate_effect=0, seed=3)
+    blind = leaks.zones([profiles])
+    assert blind["ci_low"].item() < blind["majority_rate"].item()
+    at = np.array([leaks.place(well) for well in profiles.obs["well"]], float)
+    middle = (at.min(0) + at.max(0)) / 2
+    outward = (np.abs(at - middle) / np.maximum(at.max(0) - middle, 1)).max(1)
+    knowing = profiles.copy()
+    knowing.X[:, 0] = 10 * outward
+    seen = leaks.zones([knowing])
+    assert seen["accuracy"].item() > 0.9
+    assert set(seen["task"]) == {leaks.ZONE}
+
+
+def test_normalising_plates_destroys_cell_types():
+    right, wrong = leaks.cell_types(make_profiles("gandl", seed=4))
+    assert right["accuracy"].item() > 0.95
+    assert wrong["accuracy"].item() < 0.75
