@@ -31,7 +31,6 @@ from gandl_lib.nn.layers import (
     upsample,
 )
 
-
 TAPS = ("penultimate", "blocks")
 """Where features can be read; see `Discriminator.features`."""
 
