@@ -58,6 +58,12 @@ table(narrate.methods(methods), "The embeddings of this build.")
 # - **Intensity statistics** are, for each channel, mean, spread, skewness, kurtosis and seven quantiles of the pixel values.
 #   They do not know where a pixel is. Whatever they can do has nothing to do with shape.
 #
+# Tables and figures from here on may have more rows, as the profile of the run asks for them. In the quick profile *GAN-DL*
+# comes with shipped weights, trained for longer on the same screen than a page can wait for, and *GAN-DL, minutes of
+# training* is the run of the last chapter. *All layers of GAN-DL* is not GAN-DL as published: mean and deviation of every
+# block's maps instead of the one layer before the verdict. It stands beside the same reading of the untrained network, or
+# one would take for learning what is only a larger set of random filters.
+#
 # Every {term}`profile` here is made the same way. A network sees overlapping crops of a site, and its 512 numbers are
 # averaged over them; statistics see the whole site.
 #

@@ -1,0 +1,63 @@
+# Two commands matter: `make book` and `make test`. Both build .venv from the lock by themselves, say what they do, and
+# continue where they were when interrupted.
+
+PROFILE ?= quick
+VENV ?= .venv
+PYTHON ?= python3
+CORES ?= all
+
+SHELL := bash
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+# Each would otherwise print a warning at every notebook that is executed.
+export JUPYTER_PLATFORM_DIRS := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.PHONY: help book test lint bench lock notebooks clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=quick, CORES=all)
+	snakemake --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE)
+	@echo "The book is _build/html/index.html"
+
+test: lint  ## all checks and tests, the tiny profile end to end last
+	pytest -m "not workflow"
+	pytest -m workflow --capture=no
+
+lint: $(READY)  ## style and import directions
+	ruff check .
+	ruff format --check .
+	lint-imports
+
+bench: $(READY)  ## run every script of benchmarks/
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; python $$script; done
+
+notebooks: $(READY)  ## write notebooks/*.ipynb anew from the .py beside them
+	python -m gandl_lib.chapters notebooks
+
+# Versions already in the lock stay; delete a line (or the file) to let that package move.
+# torch comes first and pinned: a bare `torch` or a range pulls gigabytes of CUDA packages.
+# sphinx-mathjax-offline brings the MathJax file that the book ships.
+lock:  ## resolve requirements.lock.txt anew in a fresh environment
+	rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
+	touch requirements.lock.txt
+	$(VENV).lock/bin/pip install -c requirements.lock.txt --upgrade setuptools torch==2.13.0
+	$(VENV).lock/bin/pip install -c requirements.lock.txt -e '.[book,methods,dev]' sphinx-mathjax-offline
+	$(VENV).lock/bin/pip check
+	$(VENV).lock/bin/pip freeze --all --exclude-editable | sed -E '/^pip==/d; s/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock.txt.partial
+	mv requirements.lock.txt.partial requirements.lock.txt
+	rm -rf $(VENV).lock
+
+clean:  ## remove all that runs made; the environment stays
+	rm -rf results _build book/chapters book/_static/mathjax .snakemake
+
+$(READY): requirements.lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -r requirements.lock.txt
+	$(BIN)/pip install --no-deps -e .
+	@touch $@

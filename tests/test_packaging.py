@@ -1,0 +1,93 @@
+"""One truth about versions, names and addresses, however many files have to state them."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import gandl_lib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINES = [line for line in (ROOT / "requirements.lock.txt").read_text().splitlines() if not line.startswith("#")]
+LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LINES}
+EXTRAS = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+
+
+def locked(name: str) -> Version:
+    (pin,) = LOCK[canonicalize_name(name)].specifier
+    return Version(pin.version)
+
+
+def test_the_lock_pins_every_package_once() -> None:
+    assert len(LOCK) == len(LINES)
+    for line in LINES:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+", line), f"{line!r} is not `name==version`"
+
+
+@pytest.mark.parametrize("text", PROJECT["dependencies"] + EXTRAS)
+def test_the_lock_satisfies_every_requirement(text: str) -> None:
+    requirement = Requirement(text)
+    assert canonicalize_name(requirement.name) in LOCK, f"{text} is missing in requirements.lock.txt; run `make lock`"
+    assert requirement.specifier.contains(locked(requirement.name))
+
+
+def test_the_lock_is_complete() -> None:
+    """Everything that a locked package needs is locked too, so that two installations are the same."""
+    for name in LOCK:
+        for text in metadata.distribution(name).requires or []:
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in LOCK, f"{name} needs {text}, which is not in the lock"
+                assert needed.specifier.contains(locked(needed.name), prereleases=True), f"{name} needs {text}"
+
+
+def test_what_is_tested_is_what_is_locked() -> None:
+    found = {name: Version(metadata.version(name)).public for name in LOCK}
+    assert found == {name: locked(name).public for name in LOCK}
+
+
+def test_environment_yml_repeats_no_version() -> None:
+    python, *others = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert Requirement(PROJECT["name"] + PROJECT["requires-python"]).specifier.contains(python.removeprefix("python="))
+    assert others[-1] == {"pip": ["-r requirements.lock.txt", "-e ."]}
+    assert not any("=" in other for other in others[:-1])
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for version in re.findall(r'python-version: "(.*?)"', workflow.read_text()):
+            assert version == python.removeprefix("python="), workflow
+
+
+def test_one_version_of_ours() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == gandl_lib.__version__ == citation["version"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert PROJECT["license"] == citation["license"]
+    assert (ROOT / "LICENSE").read_text().startswith("BSD 3-Clause License")
+
+
+def test_one_address_of_ours() -> None:
+    address = yaml.safe_load((ROOT / "CITATION.cff").read_text())["repository-code"]
+    owner = address.split("/")[-2]
+    assert yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"] == address
+    for path in [ROOT / "README.md", *(ROOT / "notebooks").glob("*.py")]:
+        owners = re.findall(r"/([\w-]+)/gandl(?=[ /\s)]|$)", path.read_text(), re.MULTILINE)
+        assert owners and set(owners) == {owner}, path
+
+
+def test_continuous_integration_fails_when_make_test_fails(tmp_path: Path) -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_text(script.read_text())
+    for status in (0, 1):
+        (tmp_path / "Makefile").write_text(f"test:\n\t@exit {status}\n")
+        assert (os.system(f"bash {tmp_path}/.ci/run >{os.devnull} 2>&1") == 0) == (status == 0)

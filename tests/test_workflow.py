@@ -1,0 +1,175 @@
+"""The workflow: what it makes, and that only what changed is made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from built import ROOT, copy_of_project, snakemake, tiny_book
+
+HEADERS = {
+    "separability": "method,task,split,normalisation,accuracy,ci_low,ci_high,balanced_accuracy,auroc,majority_rate,"
+    "n_train_wells,n_test_wells",
+    "dose_response": "method,cell_type,compound,ec50_uM,ec50_low,ec50_high,hill,emax,efficacy_max,p_value,q_value,hit,"
+    "toxic_from_uM,n_wells",
+    "zero_shot": "method,true,predicted,count",
+    "zero_shot_summary": "method,accuracy,ci_low,ci_high,n_wells",
+}
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+def jobs(folder: Path, *arguments: str, profile: str = "tiny") -> dict[str, int]:
+    """Rule to number of jobs that a run would do now."""
+    run = snakemake(folder, "--dry-run", "--quiet", "reason", *arguments, profile=profile, capture_output=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = re.search(r"^job +count\n[- ]+\n(.*?)^total", run.stdout, re.DOTALL | re.MULTILINE)
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", found[1] if found else "", re.MULTILINE)}
+
+
+@contextmanager
+def edited(path: Path, line: str = "\n# edited\n") -> Iterator[None]:
+    before = path.read_bytes()
+    path.write_bytes(before + line.encode())
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+# ---- without running anything ----
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_project(tmp_path_factory.mktemp("empty") / "project")
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "config").glob("*.yaml")))
+def test_every_profile_reaches_the_book(empty: Path, profile: str) -> None:
+    folder = empty / "data" / "rxrx19a"  # where the profile of the real screen looks for it
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.csv").write_text("site_id\n")
+    planned = jobs(empty, profile=profile)
+    assert planned["html"] == 1 and planned["train"] >= 1 and planned["chapter"] == len(CHAPTERS)
+
+
+def test_unknown_profile_names_the_known_ones(empty: Path) -> None:
+    run = snakemake(empty, "--dry-run", profile="quikc", capture_output=True)
+    assert run.returncode != 0
+    assert re.search(r"'quikc'.*gpu, quick, rxrx19a, tiny", run.stdout + run.stderr)
+
+
+def test_every_library_file_is_somebodys_input(empty: Path) -> None:
+    """A file that no rule lists would change results without anything running again."""
+    run = snakemake(empty, "--dry-run", capture_output=True)
+    inputs = set(re.findall(r"gandl_lib/[\w/]+\.py", "".join(re.findall(r"input: .*", run.stdout))))
+    library = {str(path.relative_to(ROOT)) for path in (ROOT / "gandl_lib").rglob("*.py")}
+    # The command line only passes on, package files only name what is in the package, fetching comes before all stages,
+    # and methods that the profile does not use have nothing to run again.
+    outside = ("/__init__.py", "/cli.py", "/fetch.py", "/_archives.py", "/_download.py")
+    unused = ("gandl_lib/methods/", "gandl_lib/nn/")
+    assert [path for path in library - inputs if not path.endswith(outside) and not path.startswith(unused)] == []
+    assert inputs <= library
+
+
+def test_a_method_is_one_line_of_the_configuration(empty: Path) -> None:
+    path, before = empty / "config" / "tiny.yaml", jobs(empty)
+    with edited(path, ""):
+        path.write_text(path.read_text().replace("  intensity: {}\n", "  intensity: {}\n  brand-new: { images: 8 }\n"))
+        after = jobs(empty)
+    assert after["train"] == before["train"] + 1
+    assert after["embed"] == before["embed"] * 4 // 3
+
+
+# ---- after a run ----
+
+
+@pytest.mark.workflow
+def test_the_tiny_profile_makes_every_table() -> None:
+    results = tiny_book() / "results" / "tiny"
+    for name, header in HEADERS.items():
+        table = pd.read_csv(results / f"{name}.csv")
+        assert list(table.columns)[: header.count(",") + 1] == header.split(","), name
+        assert len(table) > 0, name
+    methods = set(pd.read_csv(results / "separability.csv")["method"])
+    assert {"gandl", "gandl-random", "intensity", "shuffled labels"} <= methods
+    provenance = json.loads((results / "provenance.json").read_text())
+    assert provenance["profile"] == "tiny" and provenance["seed"] == 0
+    for name, digest in provenance["sha256"].items():
+        assert hashlib.sha256((results / name).read_bytes()).hexdigest() == digest, name
+    assert set(provenance["methods"]) == {"gandl", "gandl-random", "intensity"}
+    assert not list(results.rglob("*.partial*"))
+
+
+@pytest.mark.workflow
+def test_nothing_runs_twice() -> None:
+    assert jobs(tiny_book()) == {}
+
+
+@pytest.mark.workflow
+def test_new_dates_are_no_changes() -> None:
+    """A fresh clone and a switch of branches give every file a new date and the same content."""
+    now = time.time()
+    for path in tiny_book().rglob("*"):
+        if path.is_file() and not {"results", ".snakemake", "_build"} & set(path.parts):
+            os.utime(path, (now, now))
+    assert jobs(tiny_book()) == {}
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapters_text_runs_that_chapter_alone(chapter: str) -> None:
+    with edited(tiny_book() / "notebooks" / f"{chapter}.py", "\n# %% [markdown]\n# One more thing.\n"):
+        assert jobs(tiny_book()) == {"chapter": 1, "html": 1, "book": 1}
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("source", "runs", "leaves"),
+    [
+        ("evaluate/dose_response", {"dose_response"}, {"separability", "axes", "zero_shot", "embed", "train"}),
+        ("evaluate/separability", {"separability"}, {"dose_response", "axes", "zero_shot", "embed", "train"}),
+        ("figures", {"chapter"}, {"separability", "dose_response", "axes", "zero_shot", "embed", "train", "shard"}),
+        ("profiles", {"separability", "dose_response", "axes", "zero_shot"}, {"embed", "train", "shard"}),
+        ("methods/intensity", {"embed", "separability"}, {"train", "shard", "simulate"}),
+        ("train", {"train", "embed", "separability"}, {"shard", "simulate"}),
+        ("datasets/cells", {"simulate", "shard", "train", "embed", "separability"}, set()),
+    ],
+)
+def test_a_change_runs_its_own_stage_and_what_follows(source: str, runs: set[str], leaves: set[str]) -> None:
+    with edited(tiny_book() / "gandl_lib" / f"{source}.py"):
+        planned = set(jobs(tiny_book()))
+    assert runs <= planned and not leaves & planned
+
+
+@pytest.mark.workflow
+def test_a_setting_runs_its_own_stage() -> None:
+    path = tiny_book() / "config" / "tiny.yaml"
+    with edited(path, ""):
+        path.write_text(re.sub(r"images: \d+", "images: 8", path.read_text()))
+        planned = jobs(tiny_book())
+    assert planned["train"] == 1 and "shard" not in planned
+
+
+@pytest.mark.workflow
+def test_an_interrupted_training_goes_on_and_an_outdated_one_starts_anew() -> None:
+    """The last of these tests, because it leaves a run of another version behind."""
+    run = tiny_book() / "results" / "tiny" / "runs" / "gandl"
+    weights, left = run / "weights.safetensors", run / "left-behind"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    target = str(weights.relative_to(tiny_book()))
+    left.touch()
+    weights.unlink()  # as if killed between the last state and the end
+    assert snakemake(tiny_book(), target).returncode == 0
+    assert left.exists() and hashlib.sha256(weights.read_bytes()).hexdigest() == digest
+    with edited(tiny_book() / "gandl_lib" / "losses.py"):
+        assert snakemake(tiny_book(), target).returncode == 0
+        assert not left.exists()
