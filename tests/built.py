@@ -12,7 +12,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "_config.yml", "_toc.yml", "pyproject.toml", "config", "gandl_lib", "notebooks", "book")
+PARTS = (
+    "Snakefile",
+    "_config.yml",
+    "_toc.yml",
+    "pyproject.toml",
+    "config",
+    "gandl_lib",
+    "notebooks",
+    "book",
+    "weights",
+)
 
 
 def copy_of_project(to: Path) -> Path:
