@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ import pandas as pd
 
 LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
 """Results that are folders, by the first part of their name: the file that says one is complete."""
+
+INSIDE = "GANDL_WORKFLOW"
+"""Set in the environment of chapters that the workflow runs: what it can make for them is there already."""
 
 
 # ---- results ----
@@ -76,14 +80,16 @@ def need(profile: str, *names: str, cores: str = "all") -> list[Path | None]:
         command += [*map(str, paths), "--config", f"profile={profile}"]
         return subprocess.run(command, cwd=top, capture_output=quiet).returncode == 0
 
-    missing = [path for name, path in wanted.items() if not name.endswith("?") and not (top / path).exists()]
-    if missing:
-        found = ", ".join(map(str, missing))
-        print(f"{found} not made yet; running the workflow.", file=sys.stderr, flush=True)
-        optional = [path for name, path in wanted.items() if name.endswith("?")]
-        makeable = [path for path in optional if snakemake([path], "--dry-run", quiet=True)]
-        if not snakemake(missing + makeable):
-            raise ValueError(f"the workflow could not make {found}; its message is above.")
+    missing = [path for path in wanted.values() if not (top / path).exists()]
+    if missing and INSIDE not in os.environ:
+        optional = {path for name, path in wanted.items() if name.endswith("?")}
+        makeable = [p for p in missing if p not in optional or snakemake([p], "--dry-run", quiet=True)]
+        if makeable:
+            print(f"{', '.join(map(str, makeable))} not made yet; running the workflow.", file=sys.stderr, flush=True)
+            snakemake(makeable)
+    lacking = [str(path) for name, path in wanted.items() if not name.endswith("?") and not (top / path).exists()]
+    if lacking:
+        raise ValueError(f"the workflow could not make {', '.join(lacking)}; its message is above.")
     return [top / results / name.rstrip("?") if (top / path).exists() else None for name, path in wanted.items()]
 
 

@@ -145,8 +145,17 @@ def test_need_makes_what_is_missing_once(small_project: Path) -> None:
     assert m == small_project / "results/quick/runs/m" and m.is_dir()
     assert b == small_project / "results/quick/b.csv" and b.exists()
     assert c is None
-    chapters.need("quick", "a.csv", "runs/m")
+    b.unlink()
+    assert chapters.need("quick", "a.csv", "b.csv?") == [a, b] and b.exists()
     assert (small_project / "log").read_text() == "made\n"
+
+
+def test_need_runs_nothing_inside_the_workflow(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(chapters.INSIDE, "1")
+    assert chapters.need("quick", "b.csv?") == [None]
+    with pytest.raises(ValueError, match=r"could not make results/quick/a\.csv"):
+        chapters.need("quick", "a.csv")
+    assert not (small_project / "results").exists()
 
 
 def test_need_says_what_it_cannot_do(small_project: Path) -> None:
