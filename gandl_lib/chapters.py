@@ -117,21 +117,6 @@ def recorded(name: str) -> pd.DataFrame:
     return pd.read_csv(files[choose("recorded table", name, files)])
 
 
-def beside_paper(ours: pd.DataFrame, table: str, rows: str = "task", value: str = "accuracy") -> pd.DataFrame:
-    """A published table and ours in one: a row for each of `rows`, columns (source, method).
-
-    Args:
-        ours: tidy, one row per `rows` and `method`.
-        table: as for `paper`; its rows come first and in its order.
-    """
-    both = pd.concat([paper(table).assign(source="paper"), ours.assign(source="here")])[
-        ["source", "method", rows, value]
-    ]
-    order = {name: list(dict.fromkeys(both[name])) for name in (rows, "source", "method")}
-    wide = both.pivot(index=rows, columns=["source", "method"], values=value).reindex(order[rows])
-    return wide[sorted(wide, key=lambda c: (order["source"].index(c[0]), order["method"].index(c[1])))]
-
-
 # ---- parameters ----
 
 

@@ -405,7 +405,8 @@ def axes(positions: pd.DataFrame, method: str = METHOD) -> Output:
     for cell_type, one in part.groupby("cell_type"):
         if one["on"].isna().all():
             sentences.append(
-                f"**{cell_type}.** {name(method)} **does not order control wells it has not seen**: no axis."
+                f"**{cell_type}.** {name(method)} **does not order control wells it has not seen by more than chance**:"
+                " no axis."
             )
             continue
         test = one[one["split"].eq("test") & one["role"].isin(["C+", "C-"])]

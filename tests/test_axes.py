@@ -157,21 +157,29 @@ def test_a_method_that_orders_controls_backwards_has_no_scale():
     assert np.isnan(axis.half) and seen["on"].isna().all() and np.isnan(axis.on(X)).all()
 
 
+def test_order_by_chance_is_no_order():
+    """With no difference between the classes, at most one axis in twenty may have a scale."""
+    rng = np.random.default_rng(0)
+    wells = np.repeat(np.arange(24), 2)
+    scaled = [np.isfinite(fit_axis(rng.standard_normal((48, 5)), wells % 3 == 0, wells)[0].half) for _ in range(60)]
+    assert sum(scaled) <= 8, "0.05 x 60 = 3; more than 8 has a probability below 1 %"
+
+
 def test_no_scale_is_said_aloud():
-    p = make_profiles(plates={"HRCE": 1}, roles={"C+": 3, "C-": 3}, sites=1, n_features=6)
-    p.X[:] = np.eye(6)
+    p = make_profiles(plates={"HRCE": 1}, roles={"C+": 4, "C-": 4}, sites=1, n_features=8)
+    p.X[:] = np.eye(8)
     with pytest.warns(UserWarning, match="synthetic, HRCE: unseen control wells do not lie in order"):
         table = efficacy(p, "none")
-    assert table["efficacy"].isna().all() and len(table) == 6
+    assert table["efficacy"].isna().all() and len(table) == 8
 
 
 def test_cell_types_without_controls_are_named():
     p = make_profiles()
     p = p[~((p.obs["cell_type"] == "VERO") & (p.obs["role"] == "C+"))].copy()
-    with pytest.warns(UserWarning, match=r"VERO: no axis, 0 C\+ and 32 C- control wells; 3 of each"):
+    with pytest.warns(UserWarning, match=r"VERO: no axis, 0 C\+ and 32 C- control wells; 4 of each"):
         assert set(efficacy(p)["cell_type"]) == {"HRCE"}
     only = p[p.obs["cell_type"] == "VERO"].copy()
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="3 wells of C.* found wells VERO C-: 32"):
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="4 wells of C.* found wells VERO C-: 32"):
         efficacy(only)
     with pytest.raises(ValueError, match="Unknown task.*E3; choose from E2, C2"):
         axes(p, ("E3",))

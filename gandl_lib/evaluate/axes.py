@@ -15,6 +15,9 @@ and -1 exactly and everything else nearer to the middle, so a scale read off the
 half-way cured. Therefore training wells are projected on normals fitted without them (cross-fitting over wells), and c
 and h come from those values. Treated and test wells, which no fit has seen, are then measured by the scale that is
 theirs.
+
+**No order, no scale.** Where those unseen values of C+ lie above C-'s by no more than chance (one-sided Mann-Whitney
+test, 5 %), dividing by their distance would stretch noise to +1 and -1 and call hits from it. The axis is then NaN.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import stats
 from sklearn.decomposition import PCA
 
 from gandl_lib.evaluate import svm
@@ -36,8 +40,11 @@ CELL_TYPES = ("HRCE", "VERO")
 """C2's positive and negative end."""
 
 CROSS_FITS = 5
-MIN_WELLS = 3
-"""Control wells a class needs: one to test, two to cross-fit."""
+MIN_WELLS = 4
+"""Control wells a class needs: one to test and three to cross-fit; in order, three against three are p = 1/20."""
+
+ORDER_ALPHA = 0.05
+"""Controls that are out of order, or in order by chance at this level, set no scale."""
 
 _WELL = ["well_id", "role", "cell_type", "plate_id", "compound", "concentration_uM"]
 HEADER = ("method", "task", *_WELL, "on", "off", "split")
@@ -78,7 +85,8 @@ def fit_axis(X: np.ndarray, positive: np.ndarray, wells: np.ndarray, seed: int =
 
     Returns:
         The axis, and a table indexed by training well with `on` and `off`, each from a normal that had not seen it.
-        Where unseen wells of the two classes do not lie in order, `half` is NaN, and so is all measured with it.
+        Where unseen wells of the two classes do not lie in order (`ORDER_ALPHA`), `half` is NaN, and so is all measured
+        with it.
 
     Raises:
         ValueError: a class has fewer than two wells.
@@ -106,7 +114,8 @@ def fit_axis(X: np.ndarray, positive: np.ndarray, wells: np.ndarray, seed: int =
     along = (Z * normals).sum(axis=1)  # (G,)
     rest = Z - along[:, None] * normals  # (G, D)
     top, bottom = along[is_positive].mean(), along[~is_positive].mean()
-    centre, half = (top + bottom) / 2, (top - bottom) / 2 if top > bottom else np.nan
+    ordered = stats.mannwhitneyu(along[is_positive], along[~is_positive], alternative="greater").pvalue <= ORDER_ALPHA
+    centre, half = (top + bottom) / 2, (top - bottom) / 2 if ordered and top > bottom else np.nan
     off_direction = PCA(1, svd_solver="randomized", random_state=seed).fit(rest).components_[0]
     off = _signed_norm(rest, off_direction) / half
     axis = Axis(mean, sd, normal, off_direction, centre, half, off.mean())
@@ -182,8 +191,8 @@ def _measure(method: str, p: AnnData, task: str, normalisation: str, seed: int) 
         axis, seen = fit_axis(normalised.X[train], positive[train], obs["well_id"].to_numpy()[train], seed)
         if np.isnan(axis.half):
             warnings.warn(
-                f"{method}, {name}: unseen control wells do not lie in order along the axis, so it has no scale; its "
-                "values are NaN.",
+                f"{method}, {name}: unseen control wells do not lie in order along the axis by more than chance, so it "
+                "has no scale; its values are NaN.",
                 stacklevel=4,
             )
         wells = aggregate(normalised[parts[name]], "well_id")
