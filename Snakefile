@@ -7,6 +7,7 @@
 # A job runs again when the content of an input, its command or its parameters changed. Its inputs hold the library files
 # that its result depends on, listed here, so that work on one stage leaves the others alone.
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,16 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)
 from gandl_lib import chapters
 
+# A run that was killed leaves Snakemake's lock behind, and the next would refuse to start. The system's lock dies with its
+# holder: whoever gets it knows that nobody else is here.
+Path(".snakemake").mkdir(exist_ok=True)
+running = open(".snakemake/running", "w")
+try:
+    fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for left_behind in Path(".snakemake/locks").glob("*.lock"):
+        left_behind.unlink()
+except BlockingIOError:
+    pass
 
 
 def library(modules):

@@ -677,7 +677,8 @@ def zero_shot_table(summaries: Mapping[str, pd.DataFrame | None], published: pd.
     blocks = [percents(t).assign(cells=title) for title, t in summaries.items() if t is not None]
     paper = {"method": "paper: " + published["method"], "cells": "real RxRx1 cells"}
     blocks.append(pd.DataFrame(paper | {"accuracy (95 %)": published["accuracy"].map(percent)}))
-    return pd.concat(blocks, ignore_index=True)
+    table = pd.concat(blocks, ignore_index=True)
+    return table[["cells", *table.columns.drop("cells")]]
 
 
 def hit_table(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.DataFrame:

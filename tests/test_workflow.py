@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +90,23 @@ def test_a_method_is_one_line_of_the_configuration(empty: Path) -> None:
         after = jobs(empty)
     assert after["train"] == before["train"] + 1
     assert after["embed"] == before["embed"] * 4 // 3
+
+
+@pytest.mark.workflow
+def test_a_killed_run_does_not_lock_the_next_one_out(tmp_path: Path) -> None:
+    folder = copy_of_project(tmp_path / "project")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "tables", "--config", "profile=tiny"]
+    run = subprocess.Popen(command, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
+    locks = folder / ".snakemake" / "locks"
+    while not (locks.is_dir() and any(locks.iterdir())):
+        assert run.poll() is None, "it ended before it could be killed"
+        time.sleep(0.1)
+    target = "results/tiny/data/unseen/metadata.csv"
+    refused = snakemake(folder, target, capture_output=True)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert refused.returncode != 0 and "cannot be locked" in refused.stderr, "two runs at once"
+    assert any(locks.iterdir()) and snakemake(folder, target).returncode == 0
 
 
 # ---- after a run ----
