@@ -76,6 +76,9 @@ if "unseen" in SCREENS:
     TABLES += ["zero_shot.csv", "zero_shot_summary.csv"]
 if "rxrx1" in SCREENS:
     TABLES += ["zero_shot_rxrx1.csv", "zero_shot_rxrx1_summary.csv"]
+GENERATORS = [m for m, s in METHODS.items() if s.get("method", m) == "gandl" and {"weights", "images"} & set(s) and "tap" not in s]
+if GENERATORS:
+    TABLES += ["generation.csv"]
 TABLES += ["provenance.json"]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"))
@@ -192,6 +195,21 @@ rule train:
         "fresh {params.run} {input} {params.shards}.key {params} && "
         "gandl train {params.method} {params.shards} {params.run} {params.options:q} --seed {params.seed} "
         "--threads {threads}"
+
+
+rule generation:
+    input:
+        [METHODS[m].get("weights", f"{R}/runs/{m}/weights.safetensors") for m in GENERATORS],
+        shards=f"{R}/shards/screen.zarr/zarr.json",
+        src=GANDL_SRC + library("views nn/small_cnn generate evaluate/generation"),
+    output:
+        f"{R}/generation.csv",
+    params:
+        sources=[METHODS[m].get("weights", f"{R}/runs/{m}") for m in GENERATORS],
+        shards=f"{R}/shards/screen.zarr",
+        seed=SEED,
+    shell:
+        "gandl generate {params.sources} {params.shards} {output} --seed {params.seed}"
 
 
 def screen_of(w):

@@ -1,6 +1,6 @@
 """What makes a discriminator's features good: one choice changed at a time, everything else as in the default preset.
 
-    python benchmarks/what_matters.py SCREEN.zarr OUT --images 16000
+    python benchmarks/what_matters.py SCREEN.zarr OUT --images 10000
 
 Each variant trains in OUT/runs/<variant> on the same images in the same order and is scored as Table 1 is (C+ vs C-,
 wells and plates held out), at both taps, trained and before its first step. A row is written as soon as it is known and
@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 import tyro
@@ -25,7 +26,7 @@ from gandl_lib.embed import embed
 from gandl_lib.evaluate.separability import TASKS, separability
 from gandl_lib.methods.gandl import GANDL, PRESETS, GANDLConfig
 from gandl_lib.methods.intensity import Intensity, IntensityConfig
-from gandl_lib.nn.stylegan2 import TAPS
+from gandl_lib.nn.stylegan2 import TAPS, StyleGAN2Config
 from gandl_lib.shards import Shards
 from gandl_lib.train import TrainConfig, train
 
@@ -54,44 +55,76 @@ VARIANTS: dict[str, tuple[GANDLConfig, dict]] = {
 class Args:
     shards: tyro.conf.Positional[Path]
     out: tyro.conf.Positional[Path]
-    images: int = 16_000
+    images: int = 10_000
     seed: int = 0
     threads: int = 1
     variants: tuple[str, ...] = tuple(VARIANTS)
+
+
+class AllTaps(torch.nn.Module):
+    """A GAN-DL read at every tap in one pass, side by side."""
+
+    def __init__(self, method: GANDL):
+        super().__init__()
+        self.discriminator, self.crop_px = method.discriminator, method.crop_px
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.discriminator.maps(images)
+        return torch.cat([self.discriminator.read(maps, tap) for tap in TAPS], dim=1)
+
+
+def score(method: torch.nn.Module, shards: Shards, args: Args, widths: dict[str, int]) -> pd.DataFrame:
+    """Rows of separability.csv for C+ vs C- on all control sites, for each tap (its number of features)."""
+    controls = shards.wells["role"].isin(["C+", "C-"]).to_numpy()
+    found = embed(method, shards, provenance={"method": ""}, sites=controls, progress=False)
+    ends = np.cumsum(list(widths.values()))
+    taps = {tap: found[:, end - width : end].copy() for (tap, width), end in zip(widths.items(), ends, strict=True)}
+    task = {"C+ vs C-": TASKS["C+ vs C-"]}
+    tables = [separability(p, tasks=task, seed=args.seed, shuffled=False).assign(tap=t) for t, p in taps.items()]
+    return pd.concat(tables).drop(columns=["method", "task", "normalisation"])
 
 
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
     shards = Shards(args.shards)
     shards.preload(max_bytes=4 * 2**30)
-    args.out.mkdir(parents=True, exist_ok=True)
+    channels = len(shards.channels)
     file = args.out / "what_matters.csv"
-    rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["variant"])
-    if "intensity" not in set(rows["variant"]):
-        found = score(Intensity(IntensityConfig(), len(shards.channels)), shards, args.seed)
-        rows = found.assign(variant="intensity", n_seen=0, tap="", minutes=0.0)
+    rows = [pd.read_csv(file, keep_default_na=False)] if file.exists() else []
+
+    def add(variant: str, n_seen: int, minutes: float, method: torch.nn.Module, widths: dict[str, int]) -> None:
+        found = score(method, shards, args, widths)
+        found.insert(0, "variant", variant), found.insert(1, "n_seen", n_seen), found.insert(2, "minutes", minutes)
+        rows.append(found)
+        print(found.to_string(index=False, float_format="%.3f"), flush=True)
+
+    if not rows:
+        intensity = Intensity(IntensityConfig(), channels)
+        add("intensity", 0, 0.0, intensity, {"": intensity.embed(torch.zeros(1, channels, 8, 8)).shape[1]})
+    untrained: dict[StyleGAN2Config, pd.DataFrame] = {}
     for variant in args.variants:
-        if variant in set(rows["variant"]):
+        if any((table["variant"] == variant).any() for table in rows):
             continue
         config, options = VARIANTS[variant]
         PRESETS[variant] = config  # `train` knows presets by their names
         run = args.out / "runs" / "".join(c if c.isalnum() else "-" for c in variant)
-        weights = train("gandl", shards, run, preset=variant, config=TrainConfig(args.images, 4, args.seed, **options))
-        trained, header = checkpoints.load_weights(weights)
         torch.manual_seed(args.seed)
-        untrained = GANDL(config, len(shards.channels))
-        for method, n_seen, minutes in ((untrained, 0, 0.0), (trained, header["n_seen"], header["minutes"])):
-            for tap in TAPS:
-                method.config = replace(method.config, tap=tap)
-                found = score(method, shards, args.seed)
-                rows = pd.concat([rows, found.assign(variant=variant, n_seen=n_seen, tap=tap, minutes=minutes)])
-        print(rows[rows["variant"] == variant].drop(columns=["method", "task"]).to_string(index=False), flush=True)
+        fresh = GANDL(config, channels)
+        widths = {tap: fresh.discriminator.features(torch.zeros(1, channels, *[fresh.crop_px] * 2), tap).shape[1]
+                  for tap in TAPS}  # fmt: skip
+        if config.network in untrained:
+            rows.append(untrained[config.network].assign(variant=variant))
+        else:
+            add(variant, 0, 0.0, AllTaps(fresh), widths)
+            untrained[config.network] = rows[-1]
+        weights = train("gandl", shards, run, preset=variant, config=TrainConfig(args.images, 1, args.seed, **options))
+        trained, header = checkpoints.load_weights(weights)
+        add(variant, header["n_seen"], header["minutes"], AllTaps(trained), widths)
         partial = file.with_suffix(".partial")
-        first = ["variant", "n_seen", "tap"]
-        rows[first + [c for c in rows if c not in first]].to_csv(partial, index=False, float_format="%.5g")
+        pd.concat(rows).to_csv(partial, index=False, float_format="%.5g")
         partial.replace(file)
     record = {
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["python", *sys.argv]),
         "screen": {"simulated": shards.simulated, "sites": len(shards)},
         "seed": args.seed,
         "threads": args.threads,
@@ -99,13 +132,6 @@ def main(args: Args) -> None:
         **checkpoints.environment(),
     }
     (args.out / "what_matters.provenance.json").write_text(json.dumps(record, indent=1) + "\n")
-
-
-def score(method: torch.nn.Module, shards: Shards, seed: int) -> pd.DataFrame:
-    """The rows of separability.csv for C+ vs C-, on all control sites."""
-    controls = shards.wells["role"].isin(["C+", "C-"]).to_numpy()
-    profiles = embed(method, shards, provenance={"method": "x"}, sites=controls, progress=False)
-    return separability(profiles, tasks={"C+ vs C-": TASKS["C+ vs C-"]}, seed=seed, shuffled=False)
 
 
 if __name__ == "__main__":

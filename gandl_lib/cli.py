@@ -178,12 +178,28 @@ def evaluate(
         raise ValueError(f"give one or more profiles and then the .csv to write; found {' '.join(map(str, paths))}.")
     known = None if truth is None else pd.read_csv(truth)
     tables = EVALUATIONS[name]([profiles.read(path) for path in sources], normalisation, known, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
     for key, table in tables.items():
-        path = out.with_name(key.format(out=out.stem) + ".csv")
-        partial = path.with_name(path.name + ".partial")
-        table.to_csv(partial, index=False)
-        os.replace(partial, path)
+        _write_table(table, out.with_name(key.format(out=out.stem) + ".csv"))
+
+
+@app.command
+def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int = 0) -> None:
+    """How near generated images come to a screen's: FID, KID, precision, recall.
+
+    Args:
+        paths: run folders or weights files, then the screen's shards, and last, as with cp, the table to write (.csv).
+        images: a side.
+        seed: of latents and crops.
+    """
+    from gandl_lib import generate as generating
+    from gandl_lib.shards import Shards
+
+    *sources, shards, out = paths
+    if not sources or out.suffix != ".csv":
+        raise ValueError(
+            f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
+        )
+    _write_table(generating.compare(sources, Shards(shards), images, seed), out)
 
 
 @app.command
@@ -216,6 +232,13 @@ def provenance(results: Positional[Path], out: Positional[Path], profile: str = 
     partial = out.with_name(out.name + ".partial")
     partial.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     os.replace(partial, out)
+
+
+def _write_table(table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    table.to_csv(partial, index=False)
+    os.replace(partial, path)
 
 
 def main() -> None:

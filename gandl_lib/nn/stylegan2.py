@@ -254,9 +254,12 @@ class Discriminator(nn.Module):
             tap: "penultimate", as published: the layer before the logit; or "blocks": mean and standard deviation
                 over pixels of every block's output, concatenated.
         """
-        maps = self.maps(images)
+        return self.read(self.maps(images), tap)
+
+    def read(self, maps: list[Tensor], tap: str) -> Tensor:
+        """Features (B, D) at a tap of the blocks' outputs `maps`."""
         if tap == "blocks":
             return torch.cat([s for m in maps for s in (m.mean(dim=(2, 3)), m.std(dim=(2, 3)))], dim=1)
         if tap != "penultimate":
             raise ValueError(f"tap must be one of {', '.join(TAPS)}; found {tap!r}.")
-        return self.penultimate(maps[-1], self.real_stddev.expand(len(images)))
+        return self.penultimate(maps[-1], self.real_stddev.expand(len(maps[-1])))
