@@ -152,8 +152,30 @@ def embed(
 
 
 @app.command
+def profiles(
+    embeddings: Positional[Path],
+    metadata: Positional[Path],
+    out: Positional[Path],
+    where: str | None = None,
+    name: str = "baseline",
+) -> None:
+    """Make profiles of embeddings that somebody else computed, such as RxRx19a's published embeddings.csv.
+
+    Args:
+        embeddings: CSV with site_id and a column a feature.
+        metadata: the screen's metadata.csv.
+        out: profiles to write (.h5ad).
+        where: pandas query over the wells table, to take a part only, say "cell_type == 'VERO'".
+        name: what tables call it.
+    """
+    from gandl_lib import profiles as tables
+
+    tables.write(tables.published(embeddings, metadata, where, name), out)
+
+
+@app.command
 def evaluate(
-    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot"]],
+    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot", "probe-size", "replicates"]],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import anndata
@@ -30,6 +31,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from sklearn.decomposition import PCA
+from tqdm import tqdm
+
+from gandl_lib import datasets
 
 NORMALISATIONS = ("none", "all", "controls", "tvn")
 READS_LABELS = ("controls", "tvn")
@@ -37,6 +41,7 @@ READS_LABELS = ("controls", "tvn")
 
 MIN_REFERENCE_WELLS = 2  # fewer have no spread to scale by
 CORAL_RIDGE = 0.5
+CHUNK_ROWS = 4096  # of a published table: 17 MB of 1,024 features
 
 
 def read(path: str | Path) -> AnnData:
@@ -59,6 +64,70 @@ def read(path: str | Path) -> AnnData:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return profiles
+
+
+def published(
+    embeddings: str | Path, metadata: str | Path, where: str | None = None, method: str = "baseline"
+) -> AnnData:
+    """Embeddings that somebody else computed, as profiles; a table of `site_id` and features, as RxRx19a publishes it.
+
+    Read in pieces of `CHUNK_ROWS` rows, so that beside the result itself (4 bytes a number: 1.25 GB for all of RxRx19a,
+    305,520 sites of 1,024 features) there is never more than a piece in memory.
+
+    Args:
+        embeddings: a CSV file, plain or compressed as pandas can tell from its name.
+        metadata: the screen's metadata.csv, or the folder it is in.
+        where: pandas query over the wells table, to take a part only.
+        method: what tables will call it.
+
+    Returns:
+        AnnData of the sites that both files know, in the order of the metadata.
+
+    Raises:
+        ValueError: a file is missing or not such a table, a site comes twice, or the files share no site.
+    """
+    embeddings, metadata = Path(embeddings), Path(metadata)
+    root = metadata if metadata.is_dir() else metadata.parent
+    wells = datasets.select(datasets.open_layout(root).parse(root / datasets.METADATA), where)
+    if not embeddings.is_file():
+        raise ValueError(f"{embeddings}: there is no such file; `gandl fetch rxrx19a OUT --embeddings` brings it.")
+    columns = list(pd.read_csv(embeddings, nrows=0).columns)
+    if "site_id" not in columns or len(columns) < 2:
+        raise ValueError(f"{embeddings}: expected site_id and features; found {', '.join(columns[:5])} ...")
+    features = [c for c in columns if c != "site_id"]
+    row = pd.Series(np.arange(len(wells)), index=wells["site_id"])
+    X, known = np.empty((len(wells), len(features)), np.float32), np.zeros(len(wells), bool)
+    dtypes = dict.fromkeys(features, np.float32) | {"site_id": str}
+    try:
+        with (
+            pd.read_csv(embeddings, dtype=dtypes, chunksize=CHUNK_ROWS) as pieces,
+            tqdm(total=len(wells), desc=f"read {embeddings.name}", unit="site", disable=None) as progress,
+        ):
+            for piece in pieces:
+                at = piece["site_id"].map(row)
+                wanted = at.notna().to_numpy()
+                at = at[wanted].to_numpy(int)
+                twice = piece["site_id"][wanted][known[at] | pd.Series(at).duplicated().to_numpy()]
+                if len(twice):
+                    raise ValueError(f"{embeddings}: site {twice.iloc[0]} comes twice.")
+                X[at] = piece[features].to_numpy(np.float32)[wanted]
+                known[at] = True
+                progress.update(len(at))
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{embeddings}: not a readable table ({error}).") from None
+    if not known.any():
+        raise ValueError(
+            f"{embeddings} and {metadata} have no site in common; the metadata's first is {wells['site_id'][0]}."
+        )
+    if not known.all():
+        print(f"{(~known).sum()} of {len(wells)} sites have no embedding and are left out.", file=sys.stderr)
+        X, wells = X[known], wells[known].reset_index(drop=True)
+    made = AnnData(X, obs=wells.set_axis(wells.index.astype(str)), var=pd.DataFrame(index=features))
+    made.uns["provenance"] = json.dumps(
+        {"method": method, "embeddings": embeddings.name, "simulated": False, "n_seen": None}
+    )
+    check(made)
+    return made
 
 
 def write(profiles: AnnData, path: str | Path) -> None:

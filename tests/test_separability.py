@@ -36,7 +36,7 @@ def tables() -> dict:
 
 
 def test_every_evaluation_runs_by_its_command_line_name(tables):
-    assert set(tables) == {"separability", "axes", "dose-response", "zero-shot"}
+    assert set(tables) == set(EVALUATIONS)
     for name, named in tables.items():
         assert "{out}" in named, f"{name} has a main table"
         for table in named.values():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 from anndata import AnnData
 
-from gandl_lib.evaluate import axes, dose_response, separability, zero_shot
+from gandl_lib.evaluate import axes, cost, dose_response, paired, probe_size, replicates, separability, zero_shot
 
 Tables = dict[str, pd.DataFrame]
 
@@ -19,7 +19,9 @@ Tables = dict[str, pd.DataFrame]
 def _separability(
     profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
 ) -> Tables:
-    return {"{out}": separability.separability(profiles, normalisation, seed=seed)}
+    table, decisions = separability.judged(profiles, normalisation, seed=seed)
+    tables = {"{out}": table, "confusion": separability.confusion(decisions), "cost": cost.cost(profiles)}
+    return tables if len(profiles) < 2 else tables | {"paired": paired.paired(decisions, seed=seed)}
 
 
 def _axes(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
@@ -45,9 +47,23 @@ def _zero_shot(
     return {"{out}": confusion, "{out}_summary": summary}
 
 
+def _probe_size(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": probe_size.probe_size(profiles, normalisation[0], seed)}
+
+
+def _replicates(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": replicates.replicates(profiles, normalisation[0], seed)}
+
+
 EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "separability": _separability,
     "axes": _axes,
     "dose-response": _dose_response,
     "zero-shot": _zero_shot,
+    "probe-size": _probe_size,
+    "replicates": _replicates,
 }

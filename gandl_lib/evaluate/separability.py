@@ -11,12 +11,15 @@ ROC curve, a 95 % interval by bootstrap over wells, and the same SVM trained on 
   are neither trained on nor scored (`reference.py`).
 * **`plate` rows pool their folds**: accuracy and balanced accuracy over all scored sites, AUROC as the mean over folds
   weighted by sites, for decision values of different SVMs share no scale; n_train_wells is the mean over folds.
+* **Methods that learnt the very labels of a task** on training wells (their provenance names `label`) are judged on the
+  test wells of the same seed only: by plate they would be asked about plates whose labels they know.
 * **Shuffled labels** are shuffled eight times or once a fold, at the cost chosen for the true ones. Their interval is
   over wells, not over shuffles: where classes form clusters, few shuffles may still leave the mean some way off chance.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -39,6 +42,7 @@ SHUFFLED = "shuffled labels"
 N_SHUFFLES = 8  # a single shuffle of well-separated clusters is a coin toss
 MAX_PLATE_FOLDS = 8  # of a screen with 57 plates, seven or eight are held out at a time
 
+DECISIONS_HEADER = ("method", "task", "split", "normalisation", "well_id", "positive", "value")
 HEADER = ("method", "task", "split", "normalisation", "accuracy", "ci_low", "ci_high", "balanced_accuracy", "auroc",
           "majority_rate", "n_train_wells", "n_test_wells", "n_test_sites", "seed")  # fmt: skip
 
@@ -92,6 +96,24 @@ def separability(
     Raises:
         ValueError: bad profiles, unknown split or normalisation, a plate that cannot be normalised, or no task at all.
     """
+    return judged(profiles, normalisation, splits, seed, n_bootstrap, tasks, shuffled)[0]
+
+
+def judged(
+    profiles: AnnData | list[AnnData],
+    normalisation: Sequence[str] = ("all",),
+    splits: Sequence[str] = SPLITS,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+    tasks: Mapping[str, Task] = TASKS,
+    shuffled: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`separability`, and besides it every single decision that it counts.
+
+    Returns:
+        The table, and decisions with the columns `DECISIONS_HEADER`, one row a scored site: whether it is `positive`,
+        and the SVM's `value`, above 0 where it says so. Shuffled labels are not among the methods.
+    """
     normalisation = [normalisation] if isinstance(normalisation, str) else list(normalisation)
     for name, known, given in (("split", SPLITS, splits), ("normalisation", NORMALISATIONS, normalisation)):
         if unknown := [g for g in given if g not in known]:
@@ -104,9 +126,9 @@ def separability(
             f"found roles {_counts(named, 'role')} and cell types {_counts(named, 'cell_type')}."
         )
 
-    def score(method: str) -> list[dict]:
-        """The rows of one method, and of shuffled labels if it is the first."""
-        p, rows, done = named[method], [], None
+    def score(method: str) -> tuple[list[dict], list[pd.DataFrame]]:
+        """The rows of one method, and of shuffled labels if it is the first; and the method's decisions."""
+        p, rows, decisions, done = named[method], [], [], None
         test_wells = by_well(p.obs, seed=seed)
         jobs = [
             (how, name)
@@ -125,6 +147,8 @@ def separability(
                 seed=seed,
             )
             for split in splits:
+                if _has_learnt(p, task, split, seed):
+                    continue
                 folds = _folds(split, p.obs[used], data.y, test_wells[used])
                 if not folds:
                     warnings.warn(
@@ -133,17 +157,20 @@ def separability(
                     continue
                 costs = [svm.choose_cost(data.X[train], data.y[train], data.wells[train], seed) for train, _ in folds]
                 key = {"task": name, "split": split, "normalisation": how}
-                rows.append({"method": method, **key, **data.score(folds, costs, n_bootstrap)})
+                scores, decided = data.score(folds, costs, n_bootstrap)
+                rows.append({"method": method, **key, **scores})
+                decisions.append(decided.assign(method=method, **key))
                 if shuffled and method == next(iter(named)):
                     repeats = -(-N_SHUFFLES // len(folds))
-                    scores = data.score(folds * repeats, costs * repeats, n_bootstrap, shuffled=True)
+                    scores, _ = data.score(folds * repeats, costs * repeats, n_bootstrap, shuffled=True)
                     rows.append({"method": SHUFFLED, **key, **scores})
             progress.update()
-        return rows
+        return rows, decisions
 
     n_jobs = sum(len(normalisation) if t.column != "cell_type" else 1 for f in possible.values() for t in f.values())
     with tqdm(total=n_jobs, desc="separability", disable=None) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = [row for rows in pool.map(score, named) for row in rows]  # the SVM's solver lets go of Python's lock
+        found = list(pool.map(score, named))  # the SVM's solver lets go of Python's lock
+    rows = [row for rows, _ in found for row in rows]
     order = {
         "method": [*named, SHUFFLED],
         "task": list(tasks),
@@ -151,7 +178,23 @@ def separability(
         "normalisation": [*NORMALISATIONS],
     }
     table = pd.DataFrame(rows, columns=HEADER)
-    return table.sort_values(list(order), key=lambda c: c.map(order[c.name].index), ignore_index=True)
+    table = table.sort_values(list(order), key=lambda c: c.map(order[c.name].index), ignore_index=True)
+    decisions = [one for _, parts in found for one in parts] or [pd.DataFrame(columns=DECISIONS_HEADER)]
+    return table, pd.concat(decisions, ignore_index=True)[list(DECISIONS_HEADER)]
+
+
+def confusion(decisions: pd.DataFrame, tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
+    """Scored sites counted by what they are and what they were taken for: method, task, ..., true, predicted, count."""
+    names = {task: np.array([t.negative, t.positive]) for task, t in tasks.items()}
+    key = ["method", "task", "split", "normalisation"]
+    rows = []
+    for group, part in decisions.groupby(key, sort=False):
+        for true in (False, True):
+            for guess in (False, True):
+                n = int(((part["positive"] == true) & ((part["value"] > 0) == guess)).sum())
+                name = names[group[1]]
+                rows.append((*group, name[int(true)], name[int(guess)], n))
+    return pd.DataFrame(rows, columns=[*key, "true", "predicted", "count"])
 
 
 @dataclass(frozen=True)
@@ -163,8 +206,10 @@ class _Data:
     wells: np.ndarray
     seed: int
 
-    def score(self, folds: list, costs: list[float], n_bootstrap: int, shuffled: bool = False) -> dict:
-        """Train on each fold's first part, score its second, pool."""
+    def score(
+        self, folds: list, costs: list[float], n_bootstrap: int, shuffled: bool = False
+    ) -> tuple[dict, pd.DataFrame]:
+        """Train on each fold's first part, score its second, pool: the scores, and what was decided of every row."""
         rng = np.random.default_rng(self.seed)
         tested, values, aurocs, sizes = [], [], [], []
         for (train, test), cost in zip(folds, costs, strict=True):
@@ -178,7 +223,8 @@ class _Data:
         rows, value = np.concatenate(tested), np.concatenate(values)
         y, wells = self.y[rows], self.wells[rows]
         low, high = bootstrap.interval((value > 0) == y, wells, n_bootstrap, self.seed)
-        return {
+        decided = pd.DataFrame({"well_id": wells, "positive": y, "value": value})
+        scores = {
             "accuracy": np.mean((value > 0) == y),
             "ci_low": low,
             "ci_high": high,
@@ -190,6 +236,13 @@ class _Data:
             "n_test_sites": len(set(rows)),
             "seed": self.seed,
         }
+        return scores, decided
+
+
+def _has_learnt(p: AnnData, task: Task, split: str, seed: int) -> bool:
+    """Whether the method knows labels of wells that this row would test it on."""
+    made = json.loads(p.uns["provenance"])
+    return made.get("label") == task.column and (split != "well" or made.get("seed") != seed)
 
 
 def _folds(split: str, obs: pd.DataFrame, y: np.ndarray, test_wells: np.ndarray) -> list:
