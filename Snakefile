@@ -79,6 +79,11 @@ if "rxrx1" in SCREENS:
 GENERATORS = [m for m, s in METHODS.items() if s.get("method", m) == "gandl" and {"weights", "images"} & set(s) and "tap" not in s]
 if GENERATORS:
     TABLES += ["generation.csv"]
+REAL_DRUGS = REAL_CELLS.with_name("bbbc021")
+if REAL_DRUGS.is_dir():
+    TABLES += ["moa.csv", "moa_confusion.csv"]
+else:
+    print(f"No {REAL_DRUGS} (GANDL_DATA): no mechanisms of action from real profiles.", file=sys.stderr)
 TABLES += ["provenance.json"]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"))
@@ -319,6 +324,30 @@ use rule zero_shot as zero_shot_rxrx1 with:
     output:
         f"{R}/zero_shot_rxrx1.csv",
         f"{R}/zero_shot_rxrx1_summary.csv",
+
+
+rule bbbc021:
+    input:
+        library("datasets/bbbc021"),
+    output:
+        f"{R}/profiles/bbbc021/cellprofiler.h5ad",
+    params:
+        data=str(REAL_DRUGS),
+    shell:
+        "gandl bbbc021 {params.data} {output}"
+
+
+rule moa:
+    input:
+        f"{R}/profiles/bbbc021/cellprofiler.h5ad",
+        src=library("profiles evaluate/moa"),
+    output:
+        f"{R}/moa.csv",
+        f"{R}/moa_confusion.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate moa {input[0]} {output[0]} --seed {params.seed}"
 
 
 rule provenance:

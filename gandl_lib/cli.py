@@ -174,8 +174,22 @@ def profiles(
 
 
 @app.command
+def bbbc021(data: Positional[Path], out: Positional[Path]) -> None:
+    """Make profiles of BBBC021's published per-well CellProfiler means.
+
+    Args:
+        data: folder with Ljosa's means, BBBC021_v1_image.csv.gz and BBBC021_v1_moa.csv.
+        out: profiles to write (.h5ad).
+    """
+    from gandl_lib import profiles as tables
+    from gandl_lib.datasets import bbbc021 as dataset
+
+    tables.write(dataset.profiles(data), out)
+
+
+@app.command
 def evaluate(
-    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot", "probe-size", "replicates"]],
+    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot", "probe-size", "replicates", "moa"]],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,

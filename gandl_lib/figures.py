@@ -777,33 +777,39 @@ def confusion(counts: pd.DataFrame | None, methods: Sequence[str] | None = None)
     if counts is None:
         return _empty()
     methods = list(methods or dict.fromkeys(counts["method"]))
-    columns = min(2, len(methods))
+    classes = sorted(set(counts["true"]) | set(counts["predicted"]))
+    many = len(classes) > 6  # a panel a row, and no zeros, or nothing can be read
+    columns = 1 if many else min(2, len(methods))
     rows = -(-len(methods) // columns)
-    figure, grid = _figure(2.75 * rows + 0.2, rows, columns, width=WIDTH if columns == 2 else 3.4)
-    words = {}
+    height = (0.27 * len(classes) + 2.1 if many else 2.75) * rows + 0.2
+    figure, grid = _figure(height, rows, columns, width=WIDTH if many or columns == 2 else 3.4)
+    words, listed = {}, ", ".join(map(str, classes))
     for axes in grid.flat[len(methods) :]:
         axes.set_axis_off()
     for axes, method in zip(grid.flat, methods, strict=False):
-        matrix = counts[counts["method"] == method].pivot(index="true", columns="predicted", values="count").fillna(0)
+        matrix = counts[counts["method"] == method].pivot(index="true", columns="predicted", values="count")
+        matrix = matrix.reindex(index=classes, columns=classes).fillna(0)
         share = matrix.to_numpy() / np.maximum(matrix.to_numpy().sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (i, j), value in np.ndenumerate(matrix.to_numpy()):
             axes.text(
                 j,
                 i,
-                f"{value:.0f}",
+                f"{value:.0f}" if value or not many else "",
                 ha="center",
                 va="center",
                 fontsize=9,
                 color="white" if share[i, j] > 0.5 else BLACK,
             )
-        axes.set_xticks(range(len(matrix)), matrix.columns, rotation=40, ha="right")
+        axes.set_xticks(
+            range(len(matrix)), matrix.columns, rotation=90 if many else 40, ha="center" if many else "right"
+        )
         axes.set_yticks(range(len(matrix)), matrix.index)
         axes.set(xlabel="predicted", ylabel="true", title=name(method))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         words[name(method)] = f"{matrix.to_numpy().trace():.0f} of {matrix.to_numpy().sum():.0f} right"
-    figure.alt = f"Confusion matrices of cell types: {_numbers(words)}."
+    figure.alt = f"Confusion matrices of {listed}: {_numbers(words)}."
     return figure
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 from anndata import AnnData
 
-from gandl_lib.evaluate import axes, cost, dose_response, paired, probe_size, replicates, separability, zero_shot
+from gandl_lib.evaluate import axes, cost, dose_response, moa, paired, probe_size, replicates, separability, zero_shot
 
 Tables = dict[str, pd.DataFrame]
 
@@ -59,6 +59,11 @@ def _replicates(
     return {"{out}": replicates.replicates(profiles, normalisation[0], seed)}
 
 
+def _moa(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
+    table, counts = moa.recipes(profiles[0], seed)
+    return {"{out}": table, "{out}_confusion": counts}
+
+
 EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "separability": _separability,
     "axes": _axes,
@@ -66,4 +71,5 @@ EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "zero-shot": _zero_shot,
     "probe-size": _probe_size,
     "replicates": _replicates,
+    "moa": _moa,
 }

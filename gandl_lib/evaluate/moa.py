@@ -1,0 +1,195 @@
+"""Mechanism of action by the nearest neighbour: the exam of CytoGAN (Goldsborough et al. 2017) and its peers.
+
+A *treatment* is a compound at a dose, its profile the mean of its wells. It is given the mechanism of the treatment
+that is most like it by cosine,
+
+    NSC    among all treatments by other compounds       (not the same compound)
+    NSCB   among those that share no batch with it either (nor the same batch)
+
+NSC lets a treatment find a neighbour that was stained on the same day. For NSCB only treatments count whose mechanism
+occurs in another batch at all; both numbers of treatments are in the table.
+
+Intervals are Wilson's, on treatments as if they were independent; doses of one compound are not, so they are too narrow
+if anything. `compound_accuracy` counts compounds, right where most of their doses are. The majority rate guesses the
+mechanism with most treatments; shuffled mechanisms are dealt anew to compounds a hundred times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from sklearn.covariance import ledoit_wolf
+
+from gandl_lib.profiles import is_negative_control, normalise
+
+HEADER = ("method", "protocol", "accuracy", "n_treatments", "n_correct", "ci_low", "ci_high", "compound_accuracy",
+          "n_compounds", "majority_rate", "shuffled")  # fmt: skip
+PROTOCOLS = ("NSC", "NSCB")
+_TREATMENT = ["compound", "concentration_uM"]
+N_SHUFFLES = 100
+
+
+# ---- normalisation ----
+
+
+def _pooled(p: AnnData) -> np.ndarray:
+    """Each plate centred on its controls; one spread for all plates, from all controls."""
+    X, control, plate = p.X.astype(float), is_negative_control(p.obs), p.obs["plate_id"].to_numpy()
+    for one in np.unique(plate):
+        X[plate == one] -= X[(plate == one) & control].mean(axis=0)
+    sd = X[control].std(axis=0)
+    return X / np.where(sd > 0, sd, np.inf)
+
+
+def _z(p: AnnData) -> np.ndarray:
+    return normalise(p, "controls").X.astype(float)
+
+
+def _without_orientation(p: AnnData) -> np.ndarray:
+    return _z(p)[:, ~p.var_names.str.contains("Orientation")]
+
+
+def _robust(p: AnnData) -> np.ndarray:
+    """Median and 1.4826 x median absolute deviation of each plate's controls."""
+    X, control, plate = p.X.astype(float), is_negative_control(p.obs), p.obs["plate_id"].to_numpy()
+    for one in np.unique(plate):
+        rows = plate == one
+        median = np.median(X[rows & control], axis=0)
+        mad = 1.4826 * np.median(np.abs(X[rows & control] - median), axis=0)
+        X[rows] = (X[rows] - median) / np.where(mad > 0, mad, np.inf)
+    return X
+
+
+def _selected(p: AnnData, correlation: float = 0.95) -> np.ndarray:
+    """Of z-scores that run parallel (|r| above `correlation`), only the first."""
+    X = _z(p)
+    X = X[:, X.std(axis=0) > 0]
+    r, kept = np.abs(np.corrcoef(X, rowvar=False)), []
+    for j in range(X.shape[1]):
+        if not (r[j, kept] > correlation).any():
+            kept.append(j)
+    return X[:, kept]
+
+
+def _clipped(p: AnnData) -> np.ndarray:
+    return np.clip(_z(p), -5, 5)
+
+
+def sphere(X: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """(N, D) in coordinates in which the controls' covariance is one, shrunk by Ledoit and Wolf's estimate.
+
+    The shrinkage makes it well defined with fewer control wells than features.
+    """
+    covariance, _ = ledoit_wolf(X[control])
+    values, vectors = np.linalg.eigh(covariance)
+    return (X - X[control].mean(axis=0)) @ (vectors / np.sqrt(values)) @ vectors.T
+
+
+def _sphered(p: AnnData) -> np.ndarray:
+    return sphere(_pooled(p), is_negative_control(p.obs))
+
+
+RECIPES: dict[str, Callable[[AnnData], np.ndarray]] = {
+    "z-score on DMSO": _z,
+    "z-score, no orientation": _without_orientation,
+    "z-score on all wells": lambda p: normalise(p, "all").X.astype(float),
+    "robust z-score": _robust,
+    "z-score, spread of all plates": _pooled,
+    "z-score, clipped at 5": _clipped,
+    "z-score, features selected": _selected,
+    "sphered": _sphered,
+    "TVN": lambda p: normalise(p, "tvn").X.astype(float),
+}
+"""Ways to take plates out, (N, D) -> (N, D'). The first is Ljosa's; all others are looked at on the same treatments."""
+
+
+# ---- the exam ----
+
+
+def treatments(X: np.ndarray, obs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """Mean profiles (T, D) of treatments with a known mechanism, and their compound, dose, moa and set of batches.
+
+    Raises:
+        ValueError: no mechanism known, a compound with two mechanisms, or a mechanism with a single compound.
+    """
+    known = obs["moa"].ne("").to_numpy()
+    if not known.any():
+        raise ValueError("no well has a mechanism: does the table of mechanisms name the compounds as the wells do?")
+    part = obs[known]
+    two = part.groupby("compound")["moa"].nunique()
+    if (two > 1).any():
+        raise ValueError(f"{', '.join(two.index[two > 1])}: more than one mechanism.")
+    members = part.groupby("moa")["compound"].nunique()
+    if (members < 2).any():
+        alone = ", ".join(members.index[members < 2])
+        raise ValueError(f"{alone}: one compound only, so no other can be its neighbour; leave the mechanism out.")
+    group = part.groupby(_TREATMENT, sort=False)
+    mean = pd.DataFrame(X[known]).groupby(group.ngroup().to_numpy()).mean().to_numpy()
+    table = group.agg(moa=("moa", "first"), batches=("batch", frozenset)).reset_index()
+    return mean, table
+
+
+def nearest(mean: np.ndarray, table: pd.DataFrame, protocol: str) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) place of the nearest neighbour that `protocol` allows, and (T,) bool: whether its mechanism could be found.
+
+    Raises:
+        ValueError: unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; choose from {', '.join(PROTOCOLS)}.")
+    compound, moa, batches = table["compound"].to_numpy(), table["moa"].to_numpy(), list(table["batches"])
+    allowed = compound[:, None] != compound
+    if protocol == "NSCB":
+        allowed &= ~np.array([[bool(a & b) for b in batches] for a in batches])
+    unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    place = np.where(allowed, unit @ unit.T, -np.inf).argmax(axis=1)
+    return place, (allowed & (moa[:, None] == moa)).any(axis=1)
+
+
+def moa(X: np.ndarray, obs: pd.DataFrame, method: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of one method by both protocols, and who was taken for whom.
+
+    Args:
+        X: (N, D) normalised profiles of wells.
+        obs: compound, concentration_uM, moa ("" where unknown) and batch of each.
+
+    Returns:
+        Table with the columns `HEADER`; counts with method, protocol, true, predicted, count.
+    """
+    mean, table = treatments(X, obs)
+    mechanism, rows, counts = table["moa"].to_numpy(), [], []
+    compounds = table.drop_duplicates("compound")
+    for protocol in PROTOCOLS:
+        place, possible = nearest(mean, table, protocol)
+        right = (mechanism[place] == mechanism)[possible]
+        per_compound = pd.Series(right).groupby(table["compound"].to_numpy()[possible]).mean() > 0.5
+        rng, by_chance = np.random.default_rng(seed), []
+        for _ in range(N_SHUFFLES):
+            dealt = table["compound"].map(
+                dict(zip(compounds["compound"], rng.permutation(compounds["moa"]), strict=True))
+            )
+            by_chance.append(np.mean((dealt.to_numpy()[place] == dealt.to_numpy())[possible]))
+        majority = pd.Series(mechanism[possible]).value_counts(normalize=True).max()
+        n, k = len(right), int(right.sum())
+        rows.append((method, protocol, k / n, n, k, *wilson(k, n), per_compound.mean(), len(per_compound), majority,
+                     np.mean(by_chance)))  # fmt: skip
+        pairs = pd.DataFrame({"true": mechanism[possible], "predicted": mechanism[place][possible]})
+        counts.append(pairs.value_counts().reset_index().assign(method=method, protocol=protocol))
+    order = ["method", "protocol", "true", "predicted", "count"]
+    return pd.DataFrame(rows, columns=HEADER), pd.concat(counts, ignore_index=True)[order]
+
+
+def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % interval of k right answers among n."""
+    p, w = k / n, z**2 / n
+    half = z * np.sqrt(p * (1 - p) / n + w / (4 * n))
+    return (p + w / 2 - half) / (1 + w), (p + w / 2 + half) / (1 + w)
+
+
+def recipes(p: AnnData, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`moa` of one set of profiles by every one of `RECIPES`, each a method of that name."""
+    found = [moa(recipe(p), p.obs, name, seed) for name, recipe in RECIPES.items()]
+    return tuple(pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
