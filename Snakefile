@@ -22,7 +22,7 @@ def library(modules):
     return [f"gandl_lib/{module}.py" for module in modules.split()]
 
 
-DATASETS_SRC = library("wells datasets/__init__ datasets/_recursion datasets/rxrx19a datasets/rxrx1")
+DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
 GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
