@@ -817,8 +817,8 @@ def what_to_distrust(
         for other, what in ((INTENSITY, "brightness alone"), (UNTRAINED, "the same network before its training")):
             if METHOD in found and other in found and verdict(found[METHOD], found[other]) != BEATS:
                 doubts.append(
-                    f"**{what.capitalize()} tells the controls apart as well** ({found[other]}, against {found[METHOD]}):"
-                    " this screen does not show that the network has learned anything that matters."
+                    f"**{what.capitalize()} tells the controls apart as well** ({found[other]}, against"
+                    f" {found[METHOD]}): this screen does not show that the network has learned anything that matters."
                 )
     edges = tables.get("edge_effects")
     if edges is not None and (edges["p_value"] < 0.01 / max(1, edges["p_value"].notna().sum())).any():
@@ -828,8 +828,8 @@ def what_to_distrust(
     columns = {r: set(wells.loc[wells["role"] == r, "well"].str[-2:]) for r in ("C+", "C-") if r in roles}
     if len(columns) == 2 and not columns["C+"] & columns["C-"]:
         doubts.append(
-            "**The two controls share no column of the plate**, so whatever differs from column to column separates them"
-            " too, and no statistics can take that out again."
+            "**The two controls share no column of the plate**, so whatever differs from column to column separates"
+            " them too, and no statistics can take that out again."
         )
     if wells["plate_id"].nunique() == 1:
         doubts.append("**One plate** cannot show what would happen on the next.")
@@ -841,7 +841,7 @@ def what_to_distrust(
         doubts.append(f"**{len(lost)} of {len(lost) + len(sites)} sites were left out**; see why before reading on.")
     doubts += [f"{note.rstrip('.')}." for note in notes]
     doubts.append(
-        "**A score is not a cure.** It says that a well looks more like C+ than like C- to one network. Fewer cells, or a"
-        " compound that glows, can look like that too: look at the pictures, and repeat what you believe."
+        "**A score is not a cure.** It says that a well looks more like C+ than like C- to one network. Fewer cells, or"
+        " a compound that glows, can look like that too: look at the pictures, and repeat what you believe."
     )
     return points(*doubts)

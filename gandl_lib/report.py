@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,10 +32,10 @@ MAX_PLATES = 8
 TOP = 6
 MONTAGE_PX = 192
 EDGE_P = 0.01
-FEW_WELLS = 20
 
 STYLE = """
-:root { --page: #fff; --ink: #1c1c1e; --pale: #5f6368; --line: #d9dce1; --box: #f4f6f8; --warn: #fff4df; --edge: #c77700; }
+:root { --page: #fff; --ink: #1c1c1e; --pale: #5f6368; --line: #d9dce1; --box: #f4f6f8; --warn: #fff4df;
+        --edge: #c77700; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #15171a; --ink: #e8e8ea; --pale: #a3a8b0; --line: #383c42; --box: #1f2226; --warn: #33270f;
           --edge: #e6a23c; } }
@@ -64,8 +65,8 @@ WORDS = {
     "C+": "Control wells in the state that a compound should lead to, for instance healthy cells.",
     "C-": "Control wells in the state that a compound should lead away from, for instance infected cells.",
     "efficacy": "Where a well lies between the two: -1 looks like C-, +1 looks like C+, 0 is half-way.",
-    "hit": "A compound whose efficacy depends on the dose or lies above 0, more clearly than chance allows with 5 % false"
-    " discoveries, and with a dose whose mean is above 0.",
+    "hit": "A compound whose efficacy depends on the dose or lies above 0, more clearly than chance allows with 5 %"
+    " false discoveries, and with a dose whose mean is above 0.",
     "EC50": "The concentration with half of the effect, in micromoles per litre (µM), with its 95 % interval.",
     "q": "The share of false hits one has to expect if this compound and all with a smaller q are called hits.",
     "SSMD": "Distance between the controls in units of their spread. Above 3 is strong, below 1 weak.",
@@ -82,8 +83,7 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
         shards: the screen's images.
         notes: what could not be judged, in sentences.
     """
-    tables = {path.stem: pd.read_csv(path) for path in sorted(Path(out).glob("*.csv")) if path.stat().st_size > 1}
-    tables |= {name: pd.DataFrame() for name in ("odd", "skipped") if name not in tables}
+    tables = read_tables(out)
     made = json.loads((Path(out) / "provenance.json").read_text())
     with _drawing():
         parts = {
@@ -99,15 +99,50 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
         }
     links = "".join(f'<li><a href="#{_anchor(name)}">{_text(name)}</a></li>' for name in parts)
     body = "".join(f'<h2 id="{_anchor(name)}">{_text(name)}</h2>\n{"".join(part)}\n' for name, part in parts.items())
-    title = f"Screen of {shards.wells['plate_id'].nunique()} plate(s)"
+    n_plates = shards.wells["plate_id"].nunique()
+    title = f"Screen of {n_plates} plate{'' if n_plates == 1 else 's'}"
     kind = "Simulated images: a rehearsal, no biology. " if shards.simulated else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="color-scheme" content="light dark">\n<title>{_text(title)}</title>\n<style>{STYLE}</style>\n'
-        f'</head>\n<body>\n<h1>{_text(title)}</h1>\n<p class="sub">{_text(kind)}Made by <code>gandl screen</code>.</p>\n'
+        f"</head>\n<body>\n<h1>{_text(title)}</h1>\n"
+        f'<p class="sub">{_text(kind)}Made by <code>gandl screen</code>.</p>\n'
         f"<nav><ul>{links}</ul></nav>\n{body}</body>\n</html>\n"
     )
+
+
+def read_tables(out: str | Path) -> dict[str, pd.DataFrame]:
+    """The tables in a folder that `screen.screen` has filled, by name."""
+    return {path.stem: pd.read_csv(path) for path in sorted(Path(out).glob("*.csv"))}
+
+
+def montage_groups(tables: dict[str, pd.DataFrame], shards: Shards, n: int = 4) -> dict[str, np.ndarray]:
+    """Sites drawn by lot of each control and of the best compounds at their best dose.
+
+    Returns:
+        label -> (n, C, H, W) in [0, 1], for `figures.montage`.
+    """
+    rng, wells = np.random.default_rng(0), shards.wells
+    chosen = {role: wells.index[wells["role"] == role] for role in ("C+", "C-", "untreated")}
+    curves, points = tables.get("dose_response"), tables.get("dose_points")
+    for cell_type, compound in _top(curves)[:3] if curves is not None else []:
+        mine = wells[(wells["compound"] == compound) & (wells["cell_type"] == cell_type) & (wells["role"] == "treated")]
+        chosen[compound] = mine.index
+        if points is not None:
+            same = points[(points["method"] == METHOD) & (points["compound"] == compound)]
+            best = same[same["cell_type"] == cell_type].nlargest(1, "efficacy")["concentration_uM"]
+            near = mine.index[np.isclose(mine["concentration_uM"], best.iloc[0] if len(best) else np.nan)]
+            if len(near):
+                del chosen[compound]
+                chosen[f"{compound} {best.iloc[0]:.3g} µM"] = near
+    chosen = {label: rows for label, rows in chosen.items() if len(rows)} or {"all wells": wells.index}
+    groups = {}
+    for label, rows in chosen.items():
+        picked = np.sort(rng.permutation(rows)[:n])
+        short = "\n".join(textwrap.wrap(label, 14, max_lines=3, placeholder="…")) or label
+        groups[short] = figures.unit(figures.centre(shards.read_many(picked), MONTAGE_PX), shards.limits)
+    return groups
 
 
 # ---- the sections ----
@@ -156,7 +191,9 @@ def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
             if limits[0] == limits[1]:
                 limits = (limits[0] - 0.5, limits[1] + 0.5)
             figure = figures.well_map(wells, plate_id, quantity, label, limits)
-            yield _shown(figure, f"{label.capitalize()} of each well of plate {plate_id}; frames are controls.")
+            yield _shown(
+                figure, f"{label[0].upper()}{label[1:]} of each well of plate {plate_id}; frames are controls."
+            )
     if len(plates) > MAX_PLATES:
         yield f"<p>{len(plates) - MAX_PLATES} more plates are in wells.csv.</p>"
     if edges is not None and len(edges):
@@ -172,8 +209,8 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         yield _warn("There are not enough wells of both controls, C+ and C-. Nothing can be scaled between them, so")
         yield "<p>efficacy, hits and doses cannot be judged. Maps, plates and images are below.</p></div>"
         return
-    yield "<p>Before any compound is believed, the two controls must lie apart. These wells were not used to find the axis"
-    yield " they are measured on, or were measured on one found without them.</p>"
+    yield "<p>Before any compound is believed, the two controls must lie apart. These wells were not used to find the"
+    yield " axis they are measured on, or were measured on one found without them.</p>"
     shown = tables["controls"].assign(method=tables["controls"]["method"].map(figures.name))
     names = {"cell_type": "cell type", "plate_id": "plate", "n_positive": "C+ wells", "n_negative": "C- wells"}
     names |= {"ssmd": "SSMD", "ssmd_low": "from", "ssmd_high": "to", "z_prime": "Z′", "auroc": "AUROC"}
@@ -201,9 +238,7 @@ def _hits(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     if "dose_points" in tables:
         pairs = _top(curves)
         figure = figures.dose_curves(tables["dose_points"], curves, METHOD, pairs, wells=tables["efficacy"])
-        yield _shown(
-            figure, "Dose and efficacy of the best compounds. Pale dots are single wells, bars 95 % intervals."
-        )
+        yield _shown(figure, "Dose and efficacy of the best compounds. Pale dots are wells, bars 95 % intervals.")
     else:
         yield "<p>No compound has several known doses, so there are no curves.</p>"
 
@@ -219,37 +254,14 @@ def _map(out: Path) -> Iterator[str]:
 
 
 def _cells(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[str]:
-    rng, wells = np.random.default_rng(0), shards.wells
-    chosen: dict[str, pd.Index] = {}
-    for role in ("C+", "C-", "untreated"):
-        rows = wells.index[wells["role"] == role]
-        if len(rows):
-            chosen[role] = rows
-    curves = tables.get("dose_response")
-    for cell_type, compound in _top(curves)[:3] if curves is not None else []:
-        mine = wells[(wells["compound"] == compound) & (wells["cell_type"] == cell_type) & (wells["role"] == "treated")]
-        points = tables.get("dose_points")
-        label = compound
-        if points is not None:
-            same = points[(points["method"] == METHOD) & (points["compound"] == compound)]
-            best = same[same["cell_type"] == cell_type].nlargest(1, "efficacy")["concentration_uM"]
-            near = mine[np.isclose(mine["concentration_uM"], best.iloc[0])] if len(best) else mine
-            mine, label = (near, f"{compound}, {best.iloc[0]:.3g} µM") if len(near) else (mine, label)
-        if len(mine):
-            chosen[label] = mine.index
-    if not chosen:
-        chosen["wells"] = wells.index
-    groups = {}
-    for label, rows in chosen.items():
-        picked = np.sort(rng.permutation(rows)[:4])
-        images = figures.unit(figures.centre(shards.read_many(picked), MONTAGE_PX), shards.limits)
-        groups[label if len(label) <= 24 else label[:23] + "…"] = images
+    groups = montage_groups(tables, shards)
     yield "<p>Sites drawn by lot, all with the same brightness settings: the middle of each.</p>"
     figure = figures.montage(groups, shards.channels, shards.pixel_um, shards.simulated)
     yield _shown(figure, f"Controls and best compounds at their best dose, a row each: {', '.join(shards.channels)}.")
     first = next(iter(groups.values()))[0]
-    strip = figures.channel_strip(first, shards.channels, shards.pixel_um, shards.simulated, next(iter(groups)))
-    yield _shown(strip, f"One site of {next(iter(groups))}, channel by channel.")
+    kind = next(iter(groups))
+    strip = figures.channel_strip(first, shards.channels, shards.pixel_um, shards.simulated, f"a site of {kind}")
+    yield _shown(strip, f"One site of {kind}, channel by channel.")
 
 
 def _distrust(
@@ -269,8 +281,8 @@ def _made(made: dict[str, Any], out: Path) -> Iterator[str]:
         **{name: str(version) for name, version in made["versions"].items()},
     }
     yield _table(pd.DataFrame({"": list(rows), "this report": list(rows.values())}), "What made this report.")
-    yield f"<p>Beside it: {_text(', '.join(sorted(p.name for p in out.glob('*.csv'))))}, which any spreadsheet opens, and"
-    yield " profiles.h5ad, a row a well, for Python (anndata, scanpy, pycytominer, copairs) and R.</p>"
+    yield f"<p>Beside it: {_text(', '.join(sorted(p.name for p in out.glob('*.csv'))))}, which any spreadsheet opens,"
+    yield " and profiles.h5ad, a row a well, for Python (anndata, scanpy, pycytominer, copairs) and R.</p>"
     words = "".join(f"<dt>{_text(word)}</dt><dd>{_text(meaning)}</dd>" for word, meaning in WORDS.items())
     yield f"<h3>Words</h3><dl>{words}</dl>"
 

@@ -279,16 +279,21 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
     def made(name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
         """The table of that name, made if it is not there; None, and a note, where the screen does not allow it."""
         path, noted = out / f"{name}.csv", out / "notes" / f"{name}.json"
-        if not noted.exists():  # written after the table
+        said = json.loads(noted.read_text()) if noted.exists() else None  # written after the table
+        if said is None or said["made"] != path.exists():
+            table = None
             with _noted() as caught:
                 try:
-                    _write_table(path, make())
+                    table = make()
                 except ValueError as error:
                     caught.append(str(error))
+            if table is not None:
+                _write_table(path, table)
+            said = {"made": table is not None, "notes": list(dict.fromkeys(caught))}
             noted.parent.mkdir(exist_ok=True)
-            _write(noted, json.dumps(list(dict.fromkeys(caught)), indent=1).encode())
-        notes.extend(json.loads(noted.read_text()))
-        return pd.read_csv(path) if path.exists() else None  # read back, so that a second run sees the same digits
+            _write(noted, json.dumps(said, indent=1).encode())
+        notes.extend(said["notes"])
+        return pd.read_csv(path) if said["made"] else None  # read back, so that a second run sees the same digits
 
     several = list(embedded.values())
     plates = shards.wells.groupby("plate_id")["well_id"].nunique()

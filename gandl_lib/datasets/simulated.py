@@ -159,6 +159,10 @@ SCREENS = {
     "quick": Screen(),
     "plate": Screen(
         image_px=96,
+        strength=3.0,
+        infected=0.9,
+        well_gain_sd=0.05,
+        position=0.25,
         experiments=(("HRCE-1", 2),),
         mock=16,
         uv=0,
@@ -183,8 +187,8 @@ SCREENS = {
         negative_controls=100,
     ),
 }
-"""tiny: for tests, 312 sites. quick: 3,088. plate: two 96-well plates, 368 sites, for the layout
-`own`. full: 1,340 wells a plate as in RxRx19a, 42,880 sites, some 30 GB."""
+"""tiny: for tests, 312 sites. quick: 3,088. plate: two 96-well plates, 368 sites, strong effects in cells and at edges,
+for the layout `own`. full: 1,340 wells a plate as in RxRx19a, 42,880 sites, some 30 GB."""
 
 
 @dataclass(frozen=True)
