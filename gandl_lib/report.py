@@ -97,8 +97,10 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
             "What to distrust": _distrust(tables, shards, made, notes),
             "How it was made": _made(made, Path(out)),
         }
+        body = "".join(
+            f'<h2 id="{_anchor(name)}">{_text(name)}</h2>\n{"".join(part)}\n' for name, part in parts.items()
+        )
     links = "".join(f'<li><a href="#{_anchor(name)}">{_text(name)}</a></li>' for name in parts)
-    body = "".join(f'<h2 id="{_anchor(name)}">{_text(name)}</h2>\n{"".join(part)}\n' for name, part in parts.items())
     n_plates = shards.wells["plate_id"].nunique()
     title = f"Screen of {n_plates} plate{'' if n_plates == 1 else 's'}"
     kind = "Simulated images: a rehearsal, no biology. " if shards.simulated else ""

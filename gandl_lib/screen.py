@@ -122,7 +122,8 @@ def screen(
     if dry_run or not store.exists():
         found = look(data, where, workers)
         _print(found)
-    network = _network(weights, train, found.layout.CHANNELS if found else Shards(store).channels)
+    about = (found.layout.CHANNELS, found.shape, found.pixel_um) if found else _about(Shards(store))
+    network = _network(weights, train, *about)
     if dry_run:
         print(f"Embedding: {_plan(network, images)}. This was a dry run; nothing was written.")
         return None
@@ -225,7 +226,13 @@ def _print(found: Found) -> None:
 # ---- networks ----
 
 
-def _network(weights: Path | None, train: bool, channels: tuple[str, ...]) -> Path | None:
+def _about(shards: Shards) -> tuple[tuple[str, ...], tuple[int, ...], float]:
+    return shards.channels, shards.shape, shards.pixel_um
+
+
+def _network(
+    weights: Path | None, train: bool, channels: tuple[str, ...], shape: tuple[int, ...], pixel_um: float
+) -> Path | None:
     """The weights to embed with; None where a network has to be trained."""
     if weights is not None and train:
         raise ValueError("either weights or train, not both.")
@@ -237,13 +244,17 @@ def _network(weights: Path | None, train: bool, channels: tuple[str, ...]) -> Pa
                 f"have {len(channels)}: {', '.join(channels)}."
             )
         return Path(weights)
-    shipped = [] if train else sorted(SHIPPED.glob("gandl-*.safetensors"))
-    return next((p for p in shipped if tuple(checkpoints.read(p)[1]["channels"]) == tuple(channels)), None)
+    for path in [] if train else sorted(SHIPPED.glob("gandl-*.safetensors")):
+        header = checkpoints.read(path)[1]
+        side = min(shape[1:]) * pixel_um / header["pixel_um"]  # in the pixels that the network knows
+        if tuple(header["channels"]) == tuple(channels) and side >= header["config"]["network"]["resolution"]:
+            return path
+    return None
 
 
 def _plan(network: Path | None, images: int) -> str:
     if network is None:
-        return f"a network is trained on this screen, on {images:,} crops (no shipped one knows just these channels)"
+        return f"a network is trained on this screen, on {images:,} crops (no shipped one fits its channels)"
     return f"with {network.name}, which knows these channels"
 
 

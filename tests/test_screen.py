@@ -151,13 +151,21 @@ def test_without_doses_hits_are_judged_by_their_mean(tmp_path):
 
 
 def test_known_channels_are_embedded_with_the_shipped_network(make_screen, tmp_path):
-    data = make_screen(size=(40, 40), wells=40, sites=1)
+    data = make_screen(size=(80, 80), wells=40, sites=1)
     tables, text = _run(data, tmp_path / "o")
     made = json.loads((tmp_path / "o" / "provenance.json").read_text())
     assert made["methods"]["gandl"]["checkpoint"] == "gandl-quick32.safetensors"
     assert not (tmp_path / "o" / "run").exists() and made["methods"]["gandl-random"]["n_seen"] == 0
     assert "has never seen a real cell" in text  # noise in the real layout is "real"
     assert set(tables["dose_response"]["n_doses"]) == {1}
+
+
+def test_a_network_that_would_see_too_little_is_not_chosen():
+    channels = ("DNA", "ER", "actin", "RNA", "golgi")
+    assert screen._network(None, False, channels, (5, 64, 64), 0.65).name == "gandl-quick32.safetensors"
+    for other in ((channels, (5, 40, 40), 0.65), (channels[:4], (4, 64, 64), 0.65), (channels[::-1], (5, 64, 64), 1)):
+        assert screen._network(None, False, *other) is None
+    assert screen._network(None, True, channels, (5, 64, 64), 0.65) is None
 
 
 # ---- before anything happens ----
