@@ -20,6 +20,7 @@ import base64
 import functools
 import html
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -270,7 +271,7 @@ def composite(images: np.ndarray, channels: Sequence[str]) -> np.ndarray:
 
     Args:
         images: (..., C, H, W) in [0, 1].
-        channels: C names; those not in `CHANNELS` take the colours of `CYCLE` in turn.
+        channels: C names; those not in `CHANNELS` take in turn the colours of `CYCLE` that no named one has.
 
     Returns:
         (..., H, W, 3) in [0, 1].
@@ -279,8 +280,9 @@ def composite(images: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     if images.shape[-3] != len(channels):
         raise ValueError(f"{images.shape[-3]} channels of images, but {len(channels)} names: {', '.join(channels)}.")
     dark = np.ones((*images.shape[:-3], *images.shape[-2:], 3), np.float32)
+    lights = itertools.cycle(k for k in CYCLE if k not in (BLACK, *(CHANNELS.get(channel) for channel in channels)))
     for c, channel in enumerate(channels):
-        colour = np.array(matplotlib.colors.to_rgb(CHANNELS.get(channel, CYCLE[c % len(CYCLE)])), np.float32)
+        colour = np.array(matplotlib.colors.to_rgb(CHANNELS.get(channel) or next(lights)), np.float32)
         dark *= 1 - images[..., c, :, :, None] * colour
     return 1 - dark
 

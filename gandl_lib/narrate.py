@@ -787,6 +787,27 @@ def edge_effects(table: pd.DataFrame | None, p: float = 0.01) -> Output:
     )
 
 
+def brightness(tables: Mapping[str, pd.DataFrame], method: str = METHOD) -> pd.Series:
+    """Mean intensity of the first channel in wells of each compound at its best dose, as a part of that of C- wells.
+
+    Returns:
+        (cell type, compound) -> ratio, named after the channel; empty without controls. The first channel is DNA where
+        there is one, and then this is close to a count of cells.
+    """
+    wells = tables["wells"]
+    channels = [c for c in wells if c.startswith("intensity_")]
+    channel = "intensity_DNA" if "intensity_DNA" in channels else channels[0]
+    if not wells["role"].eq("C-").any() or "efficacy" not in wells:
+        return pd.Series(dtype=float, name=channel.removeprefix("intensity_"))
+    control = wells[wells["role"] == "C-"].groupby(["cell_type", "plate_id"])[channel].mean()
+    treated = wells[wells["role"] == "treated"].join(control.rename("of_control"), ["cell_type", "plate_id"])
+    treated = treated.assign(ratio=treated[channel] / treated["of_control"])
+    keys = ["cell_type", "compound", "concentration_uM"]
+    doses = treated.groupby(keys, dropna=False)[["efficacy", "ratio"]].mean().reset_index().dropna(subset=["efficacy"])
+    best = doses.sort_values("efficacy").drop_duplicates(["cell_type", "compound"], keep="last")
+    return best.set_index(["cell_type", "compound"])["ratio"].rename(channel.removeprefix("intensity_"))
+
+
 def what_to_distrust(
     tables: Mapping[str, pd.DataFrame],
     sites: pd.DataFrame,
@@ -823,6 +844,15 @@ def what_to_distrust(
     edges = tables.get("edge_effects")
     if edges is not None and (edges["p_value"] < 0.01 / max(1, edges["p_value"].notna().sum())).any():
         doubts.append("**Place matters on these plates.** A hit whose wells all lie at the edge may be evaporation.")
+    curves = tables.get("dose_response")
+    if curves is not None:
+        called, dim = curves[(curves["method"] == METHOD) & curves["hit"].astype(bool)], brightness(tables)
+        pairs = list(zip(called["cell_type"], called["compound"], strict=True))
+        if thin := [compound for cell, compound in pairs if dim.get((cell, compound), 1.0) < 0.75]:
+            doubts.append(
+                f"**Fewer cells?** At its best dose {listing(thin)} {'is' if len(thin) == 1 else 'are'} less than three"
+                f" quarters as bright in {dim.name} as the C- wells. What kills cells can look like what heals them."
+            )
     wells = sites.drop_duplicates("well_id")
     roles = wells["role"].value_counts()
     columns = {r: set(wells.loc[wells["role"] == r, "well"].str[-2:]) for r in ("C+", "C-") if r in roles}

@@ -236,7 +236,21 @@ def _hits(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         return
     yield _said(narrate.hits(curves))
     listed = narrate.hit_table(curves, n=25)
-    yield _table(listed, "The compounds with the highest efficacy, best first; all are in dose_response.csv.")
+    for other in (narrate.INTENSITY, narrate.UNTRAINED):
+        called = curves[(curves["method"] == other) & curves["hit"].astype(bool)]
+        if (curves["method"] == other).any() and len(listed):
+            known = set(zip(called["cell_type"], called["compound"], strict=True))
+            pairs = zip(listed["cell type"], listed["compound"], strict=True)
+            listed[f"by {figures.name(other)}"] = [pair in known for pair in pairs]
+    dim = narrate.brightness(tables)
+    if len(listed) and len(dim):
+        pairs = zip(listed["cell type"], listed["compound"], strict=True)
+        listed[f"{dim.name}, of C-"] = [f"{100 * dim.get(pair, np.nan):.0f} %" for pair in pairs]
+    yield _table(
+        listed,
+        "The compounds with the highest efficacy, and who else calls them hits. The last column is their mean "
+        "brightness at the best dose, of that of C- wells: much less means fewer cells. All are in dose_response.csv.",
+    )
     if "dose_points" in tables:
         pairs = _top(curves)
         figure = figures.dose_curves(tables["dose_points"], curves, METHOD, pairs, wells=tables["efficacy"])

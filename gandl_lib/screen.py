@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from sklearn.exceptions import ConvergenceWarning
 
 from gandl_lib import checkpoints, datasets, profiles, report
 from gandl_lib import embed as embedding
@@ -260,7 +261,9 @@ def _plan(network: Path | None, images: int) -> str:
 
 def _trained(shards: Shards, run: Path, images: int, seed: int) -> Path:
     config = training.TrainConfig(images=images, ticks=5, seed=seed)
-    training.train(METHOD, shards, run, preset=PRESET, config=config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of the probe that watches, on few wells
+        training.train(METHOD, shards, run, preset=PRESET, config=config)
     return run
 
 
@@ -365,10 +368,11 @@ def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> p
 
 @contextmanager
 def _noted():
-    """Collect warnings as sentences instead of printing them."""
+    """Collect warnings as sentences instead of printing them; what a solver murmurs is no sentence."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ConvergenceWarning)
         yield notes
     notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
 

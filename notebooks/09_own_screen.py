@@ -157,6 +157,9 @@ show(
 # %% tags=["remove-input"]
 narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
 
+# %% tags=["remove-input"]
+narrate.hits(tables["dose_response"], "intensity", pd.read_csv(data / "truth.csv"))
+
 # %% [markdown]
 # ## Look at the cells
 #
@@ -165,7 +168,7 @@ narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
 # %% tags=["hide-input"]
 show(
     figures.montage(report.montage_groups(tables, shards), shards.channels, shards.pixel_um, shards.simulated),
-    "Controls, and the best compounds at their best dose: DNA blue, actin orange, ER green, mitochondria in the colour left.",
+    "Controls, and the best compounds at their best dose. A row with few cells is the reason to look.",
 )
 
 # %% tags=["hide-input"]

@@ -15,7 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 from plates import small, without_controls
 
-from gandl_lib import profiles, report, screen
+from gandl_lib import figures, narrate, profiles, report, screen
 from gandl_lib.evaluate import quality
 from gandl_lib.shards import Shards
 
@@ -296,6 +296,75 @@ def test_few_wells_or_equal_values_are_not_judged():
     table = quality.edges(_wells(lambda r, c: 1.0), ["x"])
     assert table["p_value"].isna().all()
     assert quality.edges(_wells(lambda r, c: np.nan), ["x"])["p_value"].isna().all()
+
+
+def _tables(ratio: float) -> dict[str, pd.DataFrame]:
+    """Two compounds, one of which has that part of the controls' brightness at its best dose."""
+    rows = [("C-", "", np.nan, -1.0, 0.4), ("C-", "", np.nan, -1.0, 0.6), ("treated", "x", 1.0, -0.9, 0.5)]
+    rows += [("treated", "x", 10.0, 0.9, 0.5 * ratio), ("treated", "y", 1.0, 0.5, 0.5)]
+    wells = pd.DataFrame(rows, columns=["role", "compound", "concentration_uM", "efficacy", "intensity_DNA"])
+    wells = wells.assign(cell_type="cells", plate_id="P", well_id=[f"P_A{k:02d}" for k in range(5)])
+    curves = pd.DataFrame({"method": "gandl", "cell_type": "cells", "compound": ["x", "y"], "hit": True})
+    return {"wells": wells, "dose_response": curves}
+
+
+def test_a_hit_with_fewer_cells_is_doubted():
+    for ratio, doubted in ((0.5, True), (0.9, False)):
+        tables = _tables(ratio)
+        assert narrate.brightness(tables).to_dict() == pytest.approx({("cells", "x"): ratio, ("cells", "y"): 1.0})
+        sites = tables["wells"].assign(well="A01", plate_id=["P", "P", "P", "Q", "Q"])
+        said = narrate.what_to_distrust(tables, sites, False, {"gandl": {}})
+        text = said.bundle["text/markdown"]
+        assert ("Fewer cells?" in text) == doubted and ("its best dose x is" in text) == doubted
+        assert "simulated" not in text and "Few controls" in text
+
+
+def test_a_network_that_saw_simulated_cells_only_is_doubted():
+    tables = _tables(1.0)
+    sites = tables["wells"].assign(well="A01", plate_id=["P", "P", "P", "Q", "Q"])
+    mine = {"gandl": {"checkpoint": "x", "simulated": True}}
+    assert "never seen a real cell" in narrate.what_to_distrust(tables, sites, False, mine).bundle["text/markdown"]
+    assert "images are simulated" in narrate.what_to_distrust(tables, sites, True, mine).bundle["text/markdown"]
+
+
+@pytest.mark.parametrize(
+    ("z", "a", "low", "words"),
+    [(0.6, 1.0, 3, "can be trusted"), (0.1, 0.95, 1, "single wells err"), (-3, 0.7, 0.1, "overlap widely"),
+     (-9, 0.5, -0.2, "cannot be told apart")],
+)  # fmt: skip
+def test_controls_in_words(z, a, low, words):
+    row = ("gandl", "cells", quality.ALL, 9, 9, 1.0, low, 4.0, z, a)
+    table = pd.DataFrame([row], columns=quality.CONTROLS_HEADER)
+    assert words in narrate.control_separation(table).bundle["text/plain"]
+    assert "nothing can be measured" in narrate.control_separation(None).bundle["text/plain"]
+
+
+def test_edges_in_words():
+    row = dict(zip(quality.EDGES_HEADER, ("P", "intensity_DNA", 9, 9, -1.5, 1e-6, 0.1, 0.1), strict=True))
+    found, none = pd.DataFrame([row]), pd.DataFrame([row | {"p_value": 0.5}])
+    assert "intensity of DNA on P (-1.5 SD)" in narrate.edge_effects(found).bundle["text/plain"]
+    assert "No edge effect stands out among 1" in narrate.edge_effects(none).bundle["text/plain"]
+    assert "Too few wells" in narrate.edge_effects(none.assign(p_value=np.nan)).bundle["text/plain"]
+
+
+def test_a_well_map_says_what_it_shows():
+    wells = pd.DataFrame({"plate_id": "P", "well": ["A01", "B03"], "role": ["C+", "treated"], "x": [1.0, 3.0]})
+    figure = figures.well_map(wells, "P", "x", "brightness", (0, 4))
+    assert figure.alt == "Map of plate P, brightness of 2 wells: 1 to 3, median 2."
+
+
+def test_every_channel_has_a_light_of_its_own():
+    """Also where some channels are known and others are not, and none of the lights is black."""
+    for channels in (("DNA", "mito", "actin", "ER"), tuple("abcdefg")):
+        lights = [figures.composite(one, channels)[0, 0] for one in np.eye(len(channels))[:, :, None, None]]
+        assert len({tuple(light.round(3)) for light in lights}) == len(channels)
+        assert min(light.max() for light in lights) > 0.3
+
+
+def test_the_middle_of_an_image():
+    image = np.arange(30).reshape(5, 6)
+    np.testing.assert_array_equal(figures.centre(image, 2), [[8, 9], [14, 15]])
+    assert figures.centre(image, 99) is not None and figures.centre(image, 99).shape == (5, 6)
 
 
 # ---- what others make of it ----
