@@ -1,7 +1,7 @@
 """One page that says what a screen showed, for people who do not program: tables and images in, one HTML file out.
 
 Nothing is fetched from anywhere: style and pictures are inside. Whatever came from metadata is escaped, in text, in
-tables, in the words of pictures and in the pictures themselves (where `$` would otherwise start a formula). Sentences
+tables, in the words of pictures and in the pictures themselves (where `$` would start a formula). Sentences
 follow the tables (`narrate`), and what a screen does not have is said to be missing.
 """
 
@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
@@ -53,7 +52,8 @@ a { color: inherit; }
 .box p, .warn p, .box ul, .warn ul { margin: 0.3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; }
-th, td { padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td { padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
+         overflow-wrap: normal; }
 th { font-weight: 600; }
 figure img { display: block; }
 summary { cursor: pointer; }
@@ -143,7 +143,7 @@ def montage_groups(tables: dict[str, pd.DataFrame], shards: Shards, n: int = 4) 
     for label, rows in chosen.items():
         picked = np.sort(rng.permutation(rows)[:n])
         short = "\n".join(textwrap.wrap(label, 14, max_lines=3, placeholder="…")) or label
-        groups[short] = figures.unit(figures.centre(shards.read_many(picked), MONTAGE_PX), shards.limits)
+        groups[_literal(short)] = figures.unit(figures.centre(shards.read_many(picked), MONTAGE_PX), shards.limits)
     return groups
 
 
@@ -192,7 +192,7 @@ def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
                 limits = (-1.5, 1.5)
             if limits[0] == limits[1]:
                 limits = (limits[0] - 0.5, limits[1] + 0.5)
-            figure = figures.well_map(wells, plate_id, quantity, label, limits)
+            figure = figures.well_map(_literal(wells), _literal(plate_id), quantity, _literal(label), limits)
             yield _shown(
                 figure, f"{label[0].upper()}{label[1:]} of each well of plate {plate_id}; frames are controls."
             )
@@ -216,9 +216,8 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     shown = tables["controls"].assign(method=tables["controls"]["method"].map(figures.name))
     names = {"cell_type": "cell type", "plate_id": "plate", "n_positive": "C+ wells", "n_negative": "C- wells"}
     names |= {"ssmd": "SSMD", "ssmd_low": "from", "ssmd_high": "to", "z_prime": "Z′", "auroc": "AUROC"}
-    yield _shown(
-        figures.efficacy_plot(tables["efficacy"], METHOD), "Efficacy of every well; a bar is the mean of a role."
-    )
+    figure = figures.efficacy_plot(_literal(tables["efficacy"]), METHOD)
+    yield _shown(figure, "Efficacy of every well; a bar is the mean of a role.")
     overall = shown[shown["plate_id"] == quality.ALL]
     yield _table(overall.rename(columns=names), "Separation of the controls, with two simple rivals for comparison.")
     each = shown[(shown["plate_id"] != quality.ALL) & (tables["controls"]["method"] == METHOD)]
@@ -252,8 +251,8 @@ def _hits(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         "brightness at the best dose, of that of C- wells: much less means fewer cells. All are in dose_response.csv.",
     )
     if "dose_points" in tables:
-        pairs = _top(curves)
-        figure = figures.dose_curves(tables["dose_points"], curves, METHOD, pairs, wells=tables["efficacy"])
+        points, curves, wells = (_literal(tables[name]) for name in ("dose_points", "dose_response", "efficacy"))
+        figure = figures.dose_curves(points, curves, METHOD, _top(curves), wells=wells)
         yield _shown(figure, "Dose and efficacy of the best compounds. Pale dots are wells, bars 95 % intervals.")
     else:
         yield "<p>No compound has several known doses, so there are no curves.</p>"
@@ -264,6 +263,7 @@ def _map(out: Path) -> Iterator[str]:
     if min(wells.shape) < 3:
         yield "<p>Too few wells for a map.</p>"
         return
+    wells.obs = _literal(wells.obs[["plate_id", "role"]])
     figure = figures.pca_views({"normalised per plate": wells})
     yield "<p>Wells that look alike lie together. Left, plates should mix; right, roles should not.</p>"
     yield _shown(figure, "All wells on the two directions in which they differ most (principal components).")
@@ -272,11 +272,12 @@ def _map(out: Path) -> Iterator[str]:
 def _cells(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[str]:
     groups = montage_groups(tables, shards)
     yield "<p>Sites drawn by lot, all with the same brightness settings: the middle of each.</p>"
-    figure = figures.montage(groups, shards.channels, shards.pixel_um, shards.simulated)
+    channels = tuple(map(_literal, shards.channels))
+    figure = figures.montage(groups, channels, shards.pixel_um, shards.simulated)
     yield _shown(figure, f"Controls and best compounds at their best dose, a row each: {', '.join(shards.channels)}.")
     first = next(iter(groups.values()))[0]
     kind = next(iter(groups))
-    strip = figures.channel_strip(first, shards.channels, shards.pixel_um, shards.simulated, f"a site of {kind}")
+    strip = figures.channel_strip(first, channels, shards.pixel_um, shards.simulated, f"a site of {kind}")
     yield _shown(strip, f"One site of {kind}, channel by channel.")
 
 
@@ -308,10 +309,17 @@ def _made(made: dict[str, Any], out: Path) -> Iterator[str]:
 
 @contextmanager
 def _drawing() -> Iterator[None]:
-    """Texts in figures are texts, never formulas, and letters that the font lacks are no reason to fail."""
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+    """Letters that the font lacks are no reason to fail."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph")
         yield
+
+
+def _literal(values: Any) -> Any:
+    """A text, or a table's texts, with `$` as matplotlib wants it where no formula is meant."""
+    if isinstance(values, pd.DataFrame):
+        return values.map(_literal)
+    return values.replace("$", r"\$") if isinstance(values, str) else values
 
 
 def _top(curves: pd.DataFrame) -> list[tuple[str, str]]:
@@ -331,7 +339,7 @@ def _anchor(name: str) -> str:
 
 
 def _shown(figure: Any, caption: str) -> str:
-    return figures.show(figure, caption).bundle["text/html"]
+    return figures.show(figure, caption, figure.alt.replace(r"\$", "$")).bundle["text/html"]
 
 
 def _table(frame: pd.DataFrame, caption: str) -> str:
