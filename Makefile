@@ -14,18 +14,21 @@ export PATH := $(BIN):$(PATH)
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test lint bench lock notebooks clean
+.PHONY: help book test test-long lint bench lock notebooks clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=quick, CORES=all)
 	snakemake --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE)
 	@echo "The book is _build/html/index.html"
 
 test: lint  ## all checks and tests, the tiny profile end to end last
-	pytest -m "not workflow"
+	pytest -m "not workflow and not long"
 	pytest -m workflow --capture=no
+
+test-long: $(READY)  ## what takes long: more than fifty killed runs
+	pytest -m long
 
 lint: $(READY)  ## style and import directions
 	ruff check .

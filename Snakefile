@@ -33,7 +33,7 @@ def library(modules):
     return [f"gandl_lib/{module}.py" for module in modules.split()]
 
 
-DATASETS_SRC = library("wells datasets/__init__ datasets/_recursion datasets/rxrx19a datasets/rxrx1")
+DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
 GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
@@ -42,6 +42,7 @@ ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path
 TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
 EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
+OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
 CHAPTER_SRC = library("chapters figures narrate evaluate/leaks")
 BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
 
@@ -348,6 +349,43 @@ rule moa:
         seed=SEED,
     shell:
         "gandl evaluate moa {input[0]} {output[0]} --seed {params.seed}"
+
+
+# ---- a plate of somebody's own ----
+
+
+rule own_plate:
+    input:
+        SIMULATE_SRC,
+    output:
+        f"{R}/own/data/metadata.csv",
+    params:
+        out=f"{R}/own/data",
+        preset=config["own"]["simulate"],
+        seed=SEED,
+    threads: 2
+    shell:
+        "fresh {params.out} {input} {params} && "
+        "gandl simulate {params.out} --screen {params.preset} --layout own --seed {params.seed} --jobs {threads}"
+
+
+rule own_screen:
+    input:
+        f"{R}/own/data/metadata.csv",
+        # What decides the numbers; a change begins anew. The rest only rewrites the report.
+        numbers=sorted({*SHARD_SRC, *TRAIN_SRC, *EMBED_SRC, *GANDL_SRC, *EVALUATE_SRC, *OWN_SRC}),
+        page=library("figures narrate report evaluate/leaks"),
+    output:
+        f"{R}/own/out/report.html",
+    params:
+        out=f"{R}/own/out",
+        data=f"{R}/own/data",
+        images=config["own"]["images"],
+        seed=SEED,
+    threads: 2
+    shell:
+        "fresh {params.out} {input.numbers} {params.data}.key {params} && "
+        "gandl screen {params.data} --out {params.out} --images {params.images} --seed {params.seed} --threads {threads}"
 
 
 rule provenance:

@@ -26,11 +26,19 @@ from gandl_lib.methods import METHODS
 
 
 def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write atomically: `<path>.partial`, then rename. `header` must be JSON-able."""
+    """Write atomically: `<path>.partial`, then rename. `header` must be JSON-able.
+
+    Raises:
+        OSError: the disk is full or the folder not writable.
+    """
     partial = path.with_name(path.name + ".partial")
     contiguous = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    save_file(contiguous, partial, metadata={"gandl": json.dumps(header, sort_keys=True)})
-    os.replace(partial, path)
+    try:
+        save_file(contiguous, partial, metadata={"gandl": json.dumps(header, sort_keys=True)})
+        os.replace(partial, path)
+    except (SafetensorError, OSError) as error:  # a full disk is the former
+        partial.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path} ({error}); make room there and run the same command again") from error
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

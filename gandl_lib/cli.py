@@ -21,7 +21,7 @@ def simulate(
     out: Positional[Path],
     screen: str = "quick",
     seed: int = 0,
-    layout: Literal["rxrx19a", "rxrx1"] = "rxrx19a",
+    layout: Literal["rxrx19a", "rxrx1", "own"] = "rxrx19a",
     plate_map: Path | None = None,
     where: str | None = None,
     jobs: int = 2,
@@ -30,9 +30,10 @@ def simulate(
 
     Args:
         out: folder to make.
-        screen: size of the screen: tiny, quick or full.
+        screen: size of the screen: tiny, quick, plate or full.
         seed: every site is a function of this seed and its own name.
-        layout: rxrx19a (two cell types, infection, compounds) or rxrx1 (four unseen cell types, six channels).
+        layout: rxrx19a (two cell types, infection, compounds), rxrx1 (four unseen cell types, six channels) or own (a
+            plate with other columns, OME-TIFFs and a screen.toml).
         plate_map: any RxRx19a metadata.csv; its wells and doses are simulated instead of the screen's own.
         where: pandas query over the plate map, to take a part only, say "plate == 1 and site == 1".
         jobs: processes.
@@ -236,6 +237,43 @@ def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int 
             f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
         )
     _write_table(generating.compare(sources, Shards(shards), images, seed), out)
+
+
+@app.command
+def screen(
+    data: Positional[Path],
+    out: Path,
+    where: str | None = None,
+    weights: Path | None = None,
+    train: bool = False,
+    images: int = 20_000,
+    seed: int = 0,
+    dry_run: bool = False,
+    threads: int | None = None,
+    workers: int = 2,
+) -> None:
+    """A whole plate of your own: look, embed, evaluate, and write a report; the same command resumes.
+
+    Args:
+        data: folder with metadata.csv, images, and screen.toml where the columns are not RxRx19a's.
+        out: folder for the report, the profiles and the tables.
+        where: pandas query over the wells table, to take a part only.
+        weights: network to embed with, instead of the shipped one that knows these channels.
+        train: train on this screen even if a shipped network knows its channels.
+        images: crops to train on.
+        seed: of training, splits and bootstraps.
+        dry_run: look at everything, say what is there and what is odd, and write nothing.
+        threads: CPU threads; all cores where not given.
+        workers: threads that decode images.
+    """
+    import torch
+
+    from gandl_lib import screen as screening
+
+    if threads:
+        torch.set_num_threads(threads)
+    options = {"where": where, "weights": weights, "train": train, "images": images, "seed": seed}
+    screening.screen(data, out, dry_run=dry_run, workers=workers, **options)
 
 
 @app.command

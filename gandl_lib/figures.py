@@ -20,6 +20,7 @@ import base64
 import functools
 import html
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -270,7 +271,7 @@ def composite(images: np.ndarray, channels: Sequence[str]) -> np.ndarray:
 
     Args:
         images: (..., C, H, W) in [0, 1].
-        channels: C names; those not in `CHANNELS` take the colours of `CYCLE` in turn.
+        channels: C names; those not in `CHANNELS` take in turn the colours of `CYCLE` that no named one has.
 
     Returns:
         (..., H, W, 3) in [0, 1].
@@ -279,8 +280,9 @@ def composite(images: np.ndarray, channels: Sequence[str]) -> np.ndarray:
     if images.shape[-3] != len(channels):
         raise ValueError(f"{images.shape[-3]} channels of images, but {len(channels)} names: {', '.join(channels)}.")
     dark = np.ones((*images.shape[:-3], *images.shape[-2:], 3), np.float32)
+    lights = itertools.cycle(k for k in CYCLE if k not in (BLACK, *(CHANNELS.get(channel) for channel in channels)))
     for c, channel in enumerate(channels):
-        colour = np.array(matplotlib.colors.to_rgb(CHANNELS.get(channel, CYCLE[c % len(CYCLE)])), np.float32)
+        colour = np.array(matplotlib.colors.to_rgb(CHANNELS.get(channel) or next(lights)), np.float32)
         dark *= 1 - images[..., c, :, :, None] * colour
     return 1 - dark
 
@@ -1061,6 +1063,57 @@ def ec50_plot(curves: pd.DataFrame, truth: pd.DataFrame | None, methods: Sequenc
     axes.legend(loc="upper left")
     figure.alt = f"Fitted against true EC50, simulated screen: {_numbers(words)}."
     return figure
+
+
+# ---- somebody's own plate ----
+
+
+@_drawn
+def well_map(wells: pd.DataFrame, plate_id: str, quantity: str, label: str, limits: tuple[float, float]) -> Figure:
+    """One plate as it lies on the bench, a square a well, coloured by `quantity`; controls have a frame.
+
+    Args:
+        wells: one row a well: plate_id, well, role and the quantity (NaN: grey).
+        limits: values at the two ends of the colours. If one is below and one above 0, white is 0.
+    """
+    plate = wells[wells["plate_id"] == plate_id]
+    at = np.array([place(well) for well in plate["well"]])
+    rows, columns = at.max(axis=0) + 1
+    image = np.full((rows, columns), np.nan)
+    image[at[:, 0], at[:, 1]] = plate[quantity]
+    two_sided = limits[0] < 0 < limits[1]
+    colours = matplotlib.colormaps["PuOr" if two_sided else "viridis"].with_extremes(bad="#EEEEEE")
+    figure, ((axes,),) = _figure(0.7 + 0.88 * WIDTH * rows / columns)
+    edges = np.arange(columns + 1) + 0.5, np.arange(rows + 1)
+    mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(image), cmap=colours, vmin=limits[0], vmax=limits[1],
+                           edgecolor="white", linewidth=0.4)  # fmt: skip
+    for (row, column), role in zip(at, plate["role"], strict=True):
+        if role in ("C+", "C-"):
+            frame = Rectangle((column + 0.58, row + 0.08), 0.84, 0.84, fill=False, linewidth=1.2)
+            frame.set_edgecolor(ROLES[role])
+            axes.add_patch(frame)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    step = 1 if columns <= 12 else 4
+    axes.set_xticks(range(1, columns + 1, step))
+    axes.set_yticks(np.arange(0, rows, step) + 0.5, [letters(row) for row in range(0, rows, step)])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"{label}, plate {plate_id}")
+    figure.colorbar(mesh, ax=axes, shrink=0.8, pad=0.02)
+    frames = [Patch(facecolor="none", edgecolor=ROLES[r], label=r) for r in ("C+", "C-") if (plate["role"] == r).any()]
+    if frames:
+        figure.legend(handles=frames, loc="outside lower center", ncols=2)
+    values = plate[quantity].astype(float)
+    spread = f"{values.min():.3g} to {values.max():.3g}" if values.notna().any() else "not known"
+    figure.alt = f"Map of plate {plate_id}, {label} of {len(plate)} wells: {spread}, median {values.median():.3g}."
+    return figure
+
+
+def centre(images: np.ndarray, px: int) -> np.ndarray:
+    """The middle of (..., H, W), at most `px` pixels on a side."""
+    y, x = (max(0, (side - px) // 2) for side in images.shape[-2:])
+    return images[..., y : y + px, x : x + px]
 
 
 # ---- the picture of the whole ----

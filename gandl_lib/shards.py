@@ -42,7 +42,13 @@ BIN_WIDTH = {"uint8": 1, "uint16": 16}
 
 
 def write(
-    root: str | Path, out: str | Path, *, where: str | None = None, sites_per_shard: int = 64, workers: int = 2
+    root: str | Path,
+    out: str | Path,
+    *,
+    where: str | None = None,
+    sites_per_shard: int = 64,
+    workers: int = 2,
+    sites: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> Path:
     """Read the screen under `root` and write it as shards to `out`.
 
@@ -55,6 +61,7 @@ def write(
         where: pandas query over the wells table, e.g. `"cell_type == 'VERO' and plate == 1"`.
         sites_per_shard: sites in one file; each worker holds that many in memory.
         workers: threads that decode images and encode shards.
+        sites: what the layout's `wells(root, where)` has just returned, to spare a second look at every image.
 
     Raises:
         ValueError: bad metadata, no complete site, bad `where`, an image that cannot be decoded, or an `out` made from
@@ -65,7 +72,7 @@ def write(
         raise ValueError(f"sites_per_shard and workers must be at least 1; got {sites_per_shard} and {workers}.")
     root, out = Path(root), Path(out)
     layout = datasets.open_layout(root)
-    wells, skipped = layout.wells(root, where)
+    wells, skipped = layout.wells(root, where) if sites is None else sites
     first = layout.read(root, wells.iloc[0])
     simulation = _simulation(root)
     attributes = {

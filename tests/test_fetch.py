@@ -24,6 +24,7 @@ from server import FAULTS, Server
 
 from gandl_lib.datasets import _archives, _download, fetch, rxrx1, rxrx19a
 from gandl_lib.datasets._download import Client
+from gandl_lib.datasets._paths import is_unsafe
 from gandl_lib.datasets.fetch import FetchError, Patience
 
 NOISE = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(256))  # 8 kB that does not compress
@@ -209,7 +210,7 @@ def test_real_bbbc021_metadata_name_their_plates(tmp_path, gandl_data, waits):
     (tmp_path / "image.csv").write_bytes(text)
     rows, jobs = fetch._choose("bbbc021", tmp_path / "image.csv", None, fetch.URLS["bbbc021"])
     assert len(rows) == sites and len(jobs) == len({j.path for j in jobs}) == 3 * sites
-    assert len({j.url for j in jobs}) == plates and not any(_archives.is_unsafe(j.path) for j in jobs)
+    assert len({j.url for j in jobs}) == plates and not any(is_unsafe(j.path) for j in jobs)
     folders = {(j.path.rsplit("/", 2)[1], j.url.rpartition("_images_")[2]) for j in jobs}
     assert all(f"{plate}.zip" == archive for plate, archive in folders)
 
@@ -657,7 +658,7 @@ def test_hostile_tables(tmp_path, waits, rxrx19a_files):
 @given(st.text(st.sampled_from("ab./\\:\0\n "), max_size=8))
 def test_a_safe_path_stays_in_its_folder(name):
     inside = Path(os.path.normpath(Path("/out") / name))
-    if not _archives.is_unsafe(name):
+    if not is_unsafe(name):
         assert inside.is_relative_to("/out") and inside != Path("/out") and inside.as_posix() == f"/out/{name}"
 
 

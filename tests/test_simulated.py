@@ -257,7 +257,7 @@ def refused(*said: str):  # noqa: ANN201
 
 def test_bad_input_is_refused_before_anything_is_written(tmp_path):
     out = tmp_path / "out"
-    with refused("unknown screen 'qiuck'", "tiny, quick, full"):
+    with refused("unknown screen 'qiuck'", "tiny, quick, plate, full"):
         simulate(out, "qiuck")
     with refused("unknown layout 'bbbc021'", "rxrx19a, rxrx1"):
         simulate(out, SMALL, layout="bbbc021")

@@ -1,6 +1,7 @@
 """The screens this library can read: one module a layout, chosen by the header of `metadata.csv`.
 
-Every layout module offers the same few names: `CHANNELS`, `PIXEL_UM`, `COLUMNS`, `parse`, `wells` and `read`.
+Every layout offers the same few names: `CHANNELS`, `PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`)
+is an object, made from the description beside its table; a folder with such a description is read by it and no other.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from gandl_lib.datasets import rxrx1, rxrx19a
+from gandl_lib.datasets import own, rxrx1, rxrx19a
 from gandl_lib.datasets._recursion import METADATA, header, select
 
 __all__ = ["LAYOUTS", "METADATA", "open_layout", "select"]
@@ -16,16 +17,21 @@ __all__ = ["LAYOUTS", "METADATA", "open_layout", "select"]
 LAYOUTS = {"rxrx19a": rxrx19a, "rxrx1": rxrx1}
 
 
-def open_layout(root: str | Path) -> ModuleType:
-    """Return the layout module whose columns the `metadata.csv` in `root` has.
+def open_layout(root: str | Path) -> ModuleType | own.Own:
+    """Return the layout that the description in `root` makes, or the module whose columns its `metadata.csv` has.
 
     Raises:
-        ValueError: when there is no metadata.csv, or its header fits no layout.
+        ValueError: when there is no metadata.csv, its header fits no layout, or the description is wrong.
     """
+    if own.find(root):
+        return own.open_folder(root)
     path = Path(root) / METADATA
     found = header(path)
     for layout in LAYOUTS.values():
         if set(layout.COLUMNS) <= set(found):
             return layout
     expected = "; ".join(f"{name} needs {','.join(layout.COLUMNS)}" for name, layout in LAYOUTS.items())
-    raise ValueError(f"{path}: its columns fit no known layout. Found {','.join(found)}. Expected: {expected}.")
+    raise ValueError(
+        f"{path}: its columns fit no known layout. Found {','.join(found)}. Expected: {expected}; "
+        f"or a {own.MAPPINGS[0]} beside it that says what its columns mean (chapter 09 of the book)."
+    )

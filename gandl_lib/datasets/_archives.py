@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gandl_lib.datasets._download import Again, Changed, Client, FetchError
+from gandl_lib.datasets._paths import is_unsafe
 
 MAX_DIRECTORY_BYTES = 2**30
 MAX_DEFLATE = 1032
@@ -103,12 +104,6 @@ def refusal(info: zipfile.ZipInfo, limit: int, span: tuple[int, int] | None = No
     elif span and not 0 <= span[0] <= span[1] - _HEADER_BYTES - packed:
         reason = "overlaps with another"
     return reason and f"refused: the archive's member {name!r} {reason}"
-
-
-def is_unsafe(name: str) -> bool:
-    """Whether a path from elsewhere is anything but plain names joined by `/`, and so might lead out of its folder."""
-    parts = name.split("/")
-    return not name.isprintable() or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts)
 
 
 def unpack(raw: Path, info: zipfile.ZipInfo, target: Path) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from gandl_lib.datasets._paths import is_unsafe
 from gandl_lib.wells import COLUMNS, validate
 
 METADATA = "metadata.csv"
@@ -63,6 +64,13 @@ def finish(wells: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """Put the columns of the wells table first, validate, and check that the ids say what the columns say."""
     wells = wells[[*COLUMNS, *(c for c in wells.columns if c not in COLUMNS)]]
     validate(wells, str(path))
+    names = wells["experiment"]  # becomes the name of a folder
+    unsafe = names.map(lambda name: is_unsafe(name) or "/" in name)
+    if unsafe.any():
+        raise ValueError(
+            f"{path}: experiment must be a plain name, for images lie in a folder of that name; {unsafe.sum()} row(s) "
+            f"have another, first {names[unsafe.idxmax()]!r}."
+        )
     expected = wells["well_id"] + "_" + wells["site"].astype(str)
     wrong = wells["site_id"].ne(expected)
     if wrong.any():
@@ -144,7 +152,8 @@ def complete(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> t
         ValueError: when no site is complete.
     """
     root = Path(root)
-    kinds, reasons = [], []  # of every site: (H, W, dtype) or None; why not
+    kinds: list[Kind | None] = []
+    reasons: list[str | None] = []
     for row in tqdm(wells.itertuples(), f"checking {root.name}", len(wells), unit="site", delay=2, leave=False):
         kind = reason = None
         for path in files(root, row, numbers):
@@ -161,21 +170,40 @@ def complete(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> t
         kinds.append(None if reason else kind)
         reasons.append(reason)
 
+    names = [str(files(root, row, numbers)[0].relative_to(root)) for row in wells.itertuples()]
+    return part(root, wells, names, kinds, reasons)
+
+
+Kind = tuple[int, int, str]
+"""(height, width, dtype) of a site's images."""
+
+
+def part(
+    root: Path, wells: pd.DataFrame, names: Sequence[str], kinds: Sequence[Kind | None], reasons: list[str | None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The sites whose images are all there and of the usual kind, and a table `site_id, reason` of the others.
+
+    Args:
+        names: one file of each site, to speak of it by.
+        kinds: of each site; None where `reasons` says why it has none.
+
+    Raises:
+        ValueError: when no site is left.
+    """
     usual = Counter(k for k in kinds if k is not None).most_common(1)
     if not usual:
         raise ValueError(f"{root}: none of the {len(wells)} site(s) has all its images; the first: {reasons[0]}.")
     usual = usual[0][0]
-    for i, (kind, row) in enumerate(zip(kinds, wells.itertuples(), strict=True)):
-        if kind is not None and kind != usual:
-            name = files(root, row, numbers)[0].relative_to(root)
-            reasons[i] = f"{name} is {_describe(*kind)}, most sites are {_describe(*usual)}"
-
+    reasons = [
+        f"{name} is {_describe(*kind)}, most sites are {_describe(*usual)}" if kind not in (None, usual) else reason
+        for name, kind, reason in zip(names, kinds, reasons, strict=True)
+    ]
     good = np.array([r is None for r in reasons])
     skipped = pd.DataFrame({"site_id": wells["site_id"], "reason": reasons})[~good]
     return wells[good].reset_index(drop=True), skipped.reset_index(drop=True)
 
 
-def _peek(path: Path) -> tuple[int, int, str]:
+def _peek(path: Path) -> Kind:
     """(height, width, dtype) of a PNG from its two ends; ValueError with the rest of a sentence about the file."""
     try:
         with open(path, "rb") as file:

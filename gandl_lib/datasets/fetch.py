@@ -45,8 +45,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from gandl_lib.datasets import _recursion, rxrx1, rxrx19a
-from gandl_lib.datasets._archives import Member, directory, is_unsafe, refusal, unpack
+from gandl_lib.datasets._archives import Member, directory, refusal, unpack
 from gandl_lib.datasets._download import Again, Changed, Client, FetchError, Patience, Stopped, partial_path
+from gandl_lib.datasets._paths import is_unsafe
 
 __all__ = ["URLS", "FetchError", "Patience", "Report", "fetch", "url_table"]
 

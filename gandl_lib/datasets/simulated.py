@@ -5,6 +5,10 @@
     OUT/truth.csv         what the simulator put into the images
     OUT/simulation.json   the resolved `Screen`, seed and versions; says that all this is simulated
 
+The layout `own` is that of nobody's screen in particular: 96-well plates, columns with German names, semicolons and
+decimal commas, nanomolar doses, one OME-TIFF of four 16-bit planes a site, and a screen.toml that explains it all
+(`own`). Three things in it are broken on purpose: an image ends half-way, a dose is a word, and a row is there twice.
+
 It is hard in the ways real screens are: only part of an infected well's cells show anything, what they show moves light
 instead of adding any (`cells`), cells and wells differ, every plate has its own gain, background, blur and vignette,
 wells near an edge differ from those inside, and Mock and UV wells lie in columns of their own. What a compound does to
@@ -29,6 +33,7 @@ import io
 import json
 import multiprocessing
 import os
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -38,6 +43,7 @@ import numpy as np
 import pandas as pd
 import PIL
 import scipy
+import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
@@ -45,8 +51,11 @@ from tqdm import tqdm
 import gandl_lib
 from gandl_lib.datasets import cells, rxrx1, rxrx19a, select
 
-STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4)}
-"""Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5."""
+STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4), "own": (0, 5, 2, 1)}
+"""Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5. `own` has
+four planes in one file."""
+TOP = {"rxrx19a": 255, "rxrx1": 255, "own": 4095}
+"""The camera's highest grey value; beyond 8 bit, images are stored with 16."""
 
 ACTIVE, MOCK, UV, BLANK = "Active SARS-CoV-2", "Mock", "UV Inactivated SARS-CoV-2", ""
 CONTROL_COLUMNS = (8, 16, 24, 32, 40)
@@ -148,6 +157,21 @@ SCREENS = {
         strength=2.0,
     ),
     "quick": Screen(),
+    "plate": Screen(
+        image_px=96,
+        strength=3.0,
+        infected=0.9,
+        well_gain_sd=0.05,
+        position=0.25,
+        experiments=(("HRCE-1", 2),),
+        mock=16,
+        uv=0,
+        blank=0,
+        untreated=16,
+        compounds=5,
+        doses_uM=(0.0625, 0.25, 1.0, 4.0, 16.0, 64.0),
+        replicates=4,
+    ),
     "full": Screen(
         image_px=512,
         sites=4,
@@ -163,7 +187,8 @@ SCREENS = {
         negative_controls=100,
     ),
 }
-"""tiny: for tests, 312 sites. quick: 3,088. full: 1,340 wells a plate as in RxRx19a, 42,880 sites, some 30 GB."""
+"""tiny: for tests, 312 sites. quick: 3,088. plate: two 96-well plates, 368 sites, strong effects in cells and at edges,
+for the layout `own`. full: 1,340 wells a plate as in RxRx19a, 42,880 sites, some 30 GB."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +225,7 @@ def simulate(
         plate_map: an RxRx19a metadata.csv whose wells, compounds and doses to take. Experiments of the screen whose
             cell type the map lacks are added.
         where: pandas query on the map's wells table; only these rows are taken, e.g. `"plate == 1 and site == 1"`.
-        layout: `rxrx19a`, or `rxrx1` for the screen's unseen cell types, six channels and siRNAs.
+        layout: `rxrx19a`, or `rxrx1` for the screen's unseen cell types, six channels and siRNAs, or `own`.
         jobs: worker processes; all cores if not given.
 
     Raises:
@@ -220,10 +245,10 @@ def simulate(
         "versions": {"gandl": gandl_lib.__version__} | {m.__name__: m.__version__ for m in (np, scipy, PIL)},
     }
     _claim(out, record)
-    for folder in sorted({Path(site.file).parent for site in sites}):
+    for folder in sorted({Path(_name(site, layout)).parent for site in sites}):
         (out / "images" / folder).mkdir(parents=True, exist_ok=True)
 
-    write = partial(_write_site, out, screen, seed, layout)
+    write = partial(_write_site, out, screen, seed, layout, sites[0].site_id)  # the one that layout `own` breaks
     jobs = min(jobs or os.cpu_count() or 1, len(sites))
     with tqdm(total=len(sites), desc=f"simulating {out.name}", unit="site") as bar:
         if jobs == 1:
@@ -234,7 +259,9 @@ def simulate(
                 for one in pool.imap_unordered(write, sites, chunksize=8):
                     bar.update(one)
     _write(out / "truth.csv", truth.to_csv(index=False).encode())
-    _write(out / "metadata.csv", metadata.to_csv(index=False).encode())
+    if layout == "own":
+        _write(out / "screen.toml", _SCREEN_TOML.encode())
+    _write(out / "metadata.csv", _in_german(metadata) if layout == "own" else metadata.to_csv(index=False).encode())
     return out
 
 
@@ -257,7 +284,9 @@ def plan(
         truth = _sirna_truth(metadata, seed)
         states = _sirna_states(metadata, truth, screen)
     else:
-        metadata = _compound_plates(screen, seed, plate_map, where)
+        if layout == "own" and plate_map is not None:
+            raise ValueError("a plate_map is an RxRx19a metadata.csv; the layout own makes its own plates.")
+        metadata = _own_plates(screen, seed) if layout == "own" else _compound_plates(screen, seed, plate_map, where)
         truth = _compound_truth(metadata, seed)
         states = _compound_states(metadata, truth, screen)
     sites = [
@@ -268,7 +297,7 @@ def plan(
 
 
 def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np.ndarray:
-    """The images of one site, (C, H, W) uint8, channels in the order of the layout's files."""
+    """The images of one site, (C, H, W) uint8 or uint16, channels in the order of the layout's files."""
     px, stains = screen.image_px, STAINS_OF_FILES[layout]
     morphology = cells.MORPHOLOGIES[site.cell_type]
     plate = _optics(screen, seed, site.plate_id)
@@ -290,17 +319,17 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     per_site = morphology.per_mm2 * (px * screen.pixel_um / 1000) ** 2 * screen.density
     n_cells = round(per_site * crowding * site.alive * np.exp(0.05 * rng.standard_normal())) if site.alive else 0
     light = cells.draw(
-        rng, morphology, n_cells, px, screen.pixel_um, site.shift, affected, site.stressed, offset, len(stains)
+        rng, morphology, n_cells, px, screen.pixel_um, site.shift, affected, site.stressed, offset, max(stains) + 1
     )
     focus = np.exp(screen.blur_sd / 2 * rng.standard_normal())
-    images = np.empty((len(stains), px, px), np.uint8)
+    images = np.empty((len(stains), px, px), np.uint8 if TOP[layout] == 255 else np.uint16)
     for k, stain in enumerate(stains):
         blur = cells.PSF_UM / screen.pixel_um * plate["blur"][stain] * focus
         sharp = gaussian_filter(light[stain], blur, mode="wrap", truncate=3)
         haze = gaussian_filter(sharp, 8 / screen.pixel_um, mode="wrap", truncate=2)  # light from out of focus
         seen = (0.75 * sharp + 0.25 * haze) * gain[stain] * plate["vignette"][stain] + plate["background"][stain]
         noise = rng.standard_normal(seen.shape, np.float32) * np.sqrt(0.0015**2 + 0.0006 * seen)
-        images[k] = np.clip(np.rint(255 * (seen + noise)), 0, 255)
+        images[k] = np.clip(np.rint(TOP[layout] * (seen + noise)), 0, TOP[layout])
     return images
 
 
@@ -338,6 +367,24 @@ def _compound_plates(screen: Screen, seed: int, plate_map: str | Path | None, wh
                 *zip(_places(rng, len(others), sorted(set(_COLUMNS) - set(CONTROL_COLUMNS))), others, strict=True),
             ]
             parts.append(_rows(columns, experiment, plate, wells, screen.sites))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _own_plates(screen: Screen, seed: int) -> pd.DataFrame:
+    """96-well plates: both controls in the first and last two columns, mixed, compounds between them at random."""
+    columns, parts = [*rxrx19a.COLUMNS, "SMILES"], []
+    names = [f"sim-{_KINDS[i % len(_KINDS)]}-{i + 1:02d}" for i in range(screen.compounds)]
+    doses = [(ACTIVE, name, str(float(dose))) for name in names for dose in screen.doses_uM]
+    plates = [(experiment, plate + 1) for experiment, n in screen.experiments for plate in range(n)]
+    for k, (experiment, plate) in enumerate(plates):
+        rng = _rng(seed, f"{experiment}_{plate}", "places")
+        controls = [(MOCK, "", "")] * screen.mock + [(ACTIVE, "", "")] * screen.untreated
+        here = [d for i, d in enumerate(doses) for r in range(screen.replicates) if (i + r) % len(plates) == k]
+        wells = [
+            *zip(_places(rng, len(controls), (1, 2, 11, 12), _LETTERS[:8]), controls, strict=True),
+            *zip(_places(rng, len(here), range(3, 11), _LETTERS[:8]), here, strict=True),
+        ]
+        parts.append(_rows(columns, experiment, plate, wells, screen.sites))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -478,7 +525,7 @@ def _optics(screen: Screen, seed: int, plate_id: str) -> dict[str, np.ndarray]:
 
 def _place(well: str, layout: str) -> tuple[float, float]:
     """Where a well lies on its plate, from (-1, -1) at A01 to (1, 1)."""
-    rows, columns = (16, 24) if layout == "rxrx1" else (32, 48)
+    rows, columns = {"rxrx19a": (32, 48), "rxrx1": (16, 24), "own": (8, 12)}[layout]
     row, column = _LETTERS.index(well.rstrip("0123456789")), int(well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) - 1
     return 2 * row / (rows - 1) - 1, 2 * column / (columns - 1) - 1
 
@@ -505,18 +552,87 @@ def _claim(out: Path, record: dict) -> None:
                 "Choose another folder or remove this one."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    begun = path.with_name(path.name + ".partial")  # all that is there after a kill in the first write
+    if out.exists() and (not out.is_dir() or set(out.iterdir()) - {begun}):
         raise ValueError(f"{out} exists, is not empty and holds no simulation.json. Choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     _write(path, json.dumps(record, indent=1).encode())
+
+
+_SCREEN_TOML = """# What the columns of metadata.csv mean, and where the images are.
+[columns]
+plate = "Platte"
+well = "Vertiefung"
+site = "Bildfeld"
+compound = "Substanz"
+concentration = "Dosis"
+control = "Art"
+cell_type = "Zelllinie"
+
+[concentration]
+unit = "nM"
+
+[controls]
+"C+" = ["gesund"]
+"C-" = ["infiziert"]
+
+[images]
+files = "images/{Platte}/{Vertiefung}_F{Bildfeld:02}.ome.tif"
+channels = ["DNA", "mito", "actin", "ER"]
+"""
+
+
+def _in_german(metadata: pd.DataFrame) -> bytes:
+    """The table of the layout `own`, with a word for a dose, and a row that is there twice."""
+    kinds = {MOCK: "gesund", ACTIVE: "infiziert"}
+    treated = metadata["treatment"].ne("")
+    dose = [f"{1000 * float(d):g}".replace(".", ",") if d else "" for d in metadata["treatment_conc"]]
+    table = pd.DataFrame(
+        {
+            "Platte": "Blech-" + metadata["plate"],
+            "Vertiefung": metadata["well"].str[0] + metadata["well"].str[1:].astype(int).astype(str),
+            "Bildfeld": metadata["site"],
+            "Zelllinie": metadata["cell_type"],
+            "Art": metadata["disease_condition"].map(kinds).mask(treated, "Probe"),
+            "Substanz": metadata["treatment"],
+            "Dosis": dose,
+        }
+    )
+    table.loc[treated.idxmax(), "Dosis"] = "hoch"
+    table = pd.concat([table, table.iloc[-1:]])
+    return table.to_csv(index=False, sep=";", lineterminator="\r\n").encode("utf-8-sig")
+
+
+def _ome_tiff(images: np.ndarray, pixel_um: float) -> bytes:
+    """(C, H, W) as an OME-TIFF that says how large its pixels are; the same bytes every time."""
+    file = io.BytesIO()
+    said = {"axes": "CYX", "PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um, "UUID": f"urn:uuid:{uuid.UUID(int=0)}"}
+    said |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(file, images, ome=True, photometric="minisblack", compression="zlib", metadata=said)
+    return file.getvalue()
+
+
+def _name(site: Site, layout: str) -> str:
+    """Path below `images/`, up to the channel where there is a file for each."""
+    if layout != "own":
+        return site.file
+    _, plate, name = site.file.split("/")
+    well, number = name.split("_s")
+    return f"Blech-{plate.removeprefix('Plate')}/{well[0]}{int(well[1:])}_F{int(number):02d}.ome.tif"
 
 
 def _file(row) -> str:  # noqa: ANN001
     return f"{row.experiment}/Plate{row.plate}/{row.well}_s{row.site}"
 
 
-def _write_site(out: Path, screen: Screen, seed: int, layout: str, site: Site) -> int:
+def _write_site(out: Path, screen: Screen, seed: int, layout: str, broken: str, site: Site) -> int:
     """Write what is missing of a site; return 1, to be counted."""
+    if layout == "own":
+        path = out / "images" / _name(site, layout)
+        if not path.exists():
+            content = _ome_tiff(render(screen, seed, site, layout), screen.pixel_um)
+            _write(path, content if site.site_id != broken else content[: len(content) // 2])
+        return 1
     paths = [out / "images" / f"{site.file}_w{k + 1}.png" for k in range(len(STAINS_OF_FILES[layout]))]
     if not all(path.exists() for path in paths):
         for path, image in zip(paths, render(screen, seed, site, layout), strict=True):

@@ -22,6 +22,13 @@ compound that works at every dose tested is flat too. With fewer than four doses
 one-sided t test against the infected controls. `q_value` is Benjamini & Hochberg's over the compounds of one method and
 cell type. A **hit** has q < 0.05 and a dose whose mean efficacy (`efficacy_max` is the highest) exceeds 0.
 
+**Shape.** Beside all this, `shape` says which of three curves over all doses has the smallest AICc (Hurvich & Tsai
+1989): `flat`, `rising` (the curve above), or `bell`, which rises and falls again with one slope,
+
+    E(c) = bottom + height / ((1 + (EC50 / c)^hill) (1 + (c / fall50)^hill)),     fall50 > EC50
+
+It decides nothing else: with few wells, AICc and the toxicity test above may disagree, and both are worth knowing.
+
 **What is not known is NaN.** EC50, hill, emax and bottom are given only where the F test alone is significant and EC50
 lies within the doses fitted. Else `ec50_censored` says why if that is known: `>max` (half the rise lies beyond the top
 dose) or `<min` (at the lowest dose the compound works already: EC50 lies below it, or bottom above the threshold).
@@ -51,10 +58,13 @@ ALPHA = 0.05
 TOXIC_ALPHA = 0.01
 
 HEADER = ("method", "cell_type", "compound", "ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "efficacy_max",
-          "p_value", "q_value", "hit", "toxic_from_uM", "n_wells", "n_doses", "bottom", "ec50_censored")  # fmt: skip
+          "p_value", "q_value", "hit", "toxic_from_uM", "n_wells", "n_doses", "bottom", "ec50_censored",
+          "shape")  # fmt: skip
 POINTS_HEADER = ("method", "cell_type", "compound", "concentration_uM", "efficacy", "ci_low", "ci_high", "n_wells")
 
 _HILLS = np.geomspace(*HILL, 24)
+_SHAPE_HILLS = np.geomspace(0.5, 6.0, 8)
+_SHAPE_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,36 @@ def fit(concentration_uM: np.ndarray, efficacy: np.ndarray) -> Fit:
     )
 
 
+def shape(concentration_uM: np.ndarray, efficacy: np.ndarray) -> str:
+    """`flat`, `rising` or `bell` for n wells, by AICc (see this module's docstring); empty where there are too few.
+
+    All three are searched on the same grid of half-way doses and slopes, none of them polished, so that none has an
+    advantage of precision.
+    """
+    doses, codes = np.unique(np.log(concentration_uM), return_inverse=True)
+    n, n_d = len(efficacy), np.bincount(codes)
+    if len(doses) < MIN_DOSES:
+        return ""
+    m_d = np.bincount(codes, efficacy) / n_d
+    within = ((efficacy - m_d[codes]) ** 2).sum()
+    half_way = np.linspace(doses[0], doses[-1], _SHAPE_STEPS)
+    hill = _SHAPE_HILLS[:, None]
+    up = special.expit(hill[..., None] * (doses - half_way[:, None]))  # (H, T, doses)
+    i, j = np.triu_indices(_SHAPE_STEPS, 1)
+    squares = {
+        "flat": (1, _flat(n_d, m_d)),
+        "rising": (4, _scale(up, n_d, m_d)[0].min()),
+        "bell": (5, _scale(up[:, i] * (1 - up[:, j]), n_d, m_d)[0].min()),
+    }
+    found = {name: _aicc(n, parameters + 1, within + sse) for name, (parameters, sse) in squares.items()}
+    return min(found, key=found.__getitem__) if np.isfinite(found["rising"]) else ""
+
+
+def _aicc(n: int, k: int, sse: float) -> float:
+    """Of n normal residuals and k parameters, their variance among them; infinite where n is too small for k."""
+    return n * np.log(max(sse, 1e-300) / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+
+
 def _flat(n_d: np.ndarray, m_d: np.ndarray) -> float:
     """Squares between doses left by a constant."""
     return (n_d * (m_d - np.average(m_d, weights=n_d)) ** 2).sum()
@@ -142,6 +182,11 @@ def _flat(n_d: np.ndarray, m_d: np.ndarray) -> float:
 def _project(log_ec50, hill, log_doses: np.ndarray, n_d: np.ndarray, m_d: np.ndarray):
     """Squares left, bottom and rise >= 0, each (*S), of the best curve for each (log EC50, hill), broadcast to S."""
     g = special.expit(np.asarray(hill)[..., None] * (log_doses - np.asarray(log_ec50)[..., None]))  # (*S, doses)
+    return _scale(g, n_d, m_d)
+
+
+def _scale(g: np.ndarray, n_d: np.ndarray, m_d: np.ndarray):
+    """Squares left, bottom and rise >= 0, each (*S), of the best bottom + rise g for each course g (*S, doses)."""
     weight = n_d / n_d.sum()
     mean_g, mean_m = g @ weight, m_d @ weight
     dg, dm = g - mean_g[..., None], m_d - mean_m
@@ -306,9 +351,10 @@ def _describe(c: np.ndarray, e: np.ndarray, controls: np.ndarray) -> dict:
     c, e = c[known], e[known]
     row = dict.fromkeys(("ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "bottom", "p_value"), np.nan)
     row |= {"efficacy_max": np.nan, "toxic_from_uM": np.nan, "ec50_censored": ""}
-    row |= {"n_wells": len(c), "n_doses": n_doses}
+    row |= {"n_wells": len(c), "n_doses": n_doses, "shape": ""}
     if len(c) == 0:
         return row
+    row["shape"] = shape(c, e)
     row["efficacy_max"] = pd.Series(e).groupby(c).mean().max()
     row["toxic_from_uM"] = toxic_from(c, e, controls)
     safe = ~(c >= row["toxic_from_uM"])

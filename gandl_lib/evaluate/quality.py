@@ -1,0 +1,105 @@
+"""Is a screen fit to be read? How far its controls lie apart, and what a well's place on the plate does.
+
+For the scores of C+ wells (mean m+, standard deviation s+) and C- wells (m-, s-)
+
+    SSMD    = (m+ - m-) / sqrt(s+^2 + s-^2)                 Zhang (2007)
+    Z'      = 1 - 3 (s+ + s-) / |m+ - m-|                   Zhang, Chung & Oldenburg (1999)
+    AUROC   = P(a C+ well scores higher than a C- well)
+
+Only wells that no axis was fitted on, or that were measured by an axis fitted without them, are counted (see `axes`).
+
+**Edges.** Media evaporate from the outer wells first. For each plate and quantity the difference between outermost and
+inner wells is given in standard deviations of the inner ones, with a Mann-Whitney test; and the rank correlation of the
+quantity with row and column. Values are first centred on the median of their role on that plate, or plates with all
+controls at the edge would have an edge effect by design. What hits do is left in: they lie anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gandl_lib.evaluate.leaks import place
+
+ALL = "all plates"
+CONTROLS_HEADER = ("method", "cell_type", "plate_id", "n_positive", "n_negative", "ssmd", "ssmd_low", "ssmd_high",
+                   "z_prime", "auroc")  # fmt: skip
+EDGES_HEADER = ("plate_id", "quantity", "n_edge", "n_inside", "edge_difference_sd", "p_value", "row_trend",
+                "column_trend")  # fmt: skip
+MIN_WELLS = 3
+
+
+def ssmd(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Strictly standardised mean difference; NaN where neither sample has any spread."""
+    spread = np.sqrt(np.var(positive, ddof=1) + np.var(negative, ddof=1))
+    return float((np.mean(positive) - np.mean(negative)) / spread) if spread > 0 else np.nan
+
+
+def z_prime(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Z'-factor, at most 1; minus infinity where the means are equal."""
+    apart = abs(np.mean(positive) - np.mean(negative))
+    return float(1 - 3 * (np.std(positive, ddof=1) + np.std(negative, ddof=1)) / apart) if apart > 0 else -np.inf
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Probability that a positive exceeds a negative, ties counted half."""
+    return float(stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
+
+
+def controls(efficacy: pd.DataFrame, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Separation of C+ and C- wells, from an efficacy table (`axes.efficacy`).
+
+    Returns:
+        Table with the columns `CONTROLS_HEADER`: a row per method, cell type and plate with at least three wells of
+        each, and one for all plates together; the SSMD's 95 % interval is a bootstrap over wells.
+    """
+    counted = efficacy[efficacy["split"].isin(["train", "test"])].dropna(subset=["efficacy"])
+    rows = []
+    for (method, cell_type), group in counted.groupby(["method", "cell_type"], sort=False, observed=True):
+        plates = [(ALL, group), *group.groupby("plate_id", sort=True, observed=True)]
+        for plate_id, wells in plates:
+            scores = [wells.loc[wells["role"] == role, "efficacy"].to_numpy() for role in ("C+", "C-")]
+            if min(map(len, scores)) < MIN_WELLS:
+                continue
+            rng = np.random.default_rng(seed)
+            drawn = [ssmd(*(rng.choice(s, len(s)) for s in scores)) for _ in range(n_bootstrap)]
+            low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+            separation = (ssmd(*scores), low, high, z_prime(*scores), auroc(*scores))
+            rows.append((method, cell_type, plate_id, *map(len, scores), *separation))
+    return pd.DataFrame(rows, columns=CONTROLS_HEADER)
+
+
+def edges(wells: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """What place does to each of `quantities`.
+
+    Args:
+        wells: one row a well, with plate_id, well, role and a column per quantity (NaN where not known).
+
+    Returns:
+        Table with the columns `EDGES_HEADER`, a row per plate and quantity; NaN where fewer than three wells lie on
+        either side or all values are the same.
+    """
+    rows = []
+    for plate_id, plate in wells.groupby("plate_id", sort=True, observed=True):
+        at = np.array([place(well) for well in plate["well"]])  # (n, 2)
+        edge = ((at == at.min(axis=0)) | (at == at.max(axis=0))).any(axis=1)
+        for quantity in quantities:
+            value = plate[quantity].astype(float)
+            value = (value - value.groupby(plate["role"]).transform("median")).to_numpy()
+            known = np.isfinite(value)
+            outer, inner = value[known & edge], value[known & ~edge]
+            measured = [np.nan] * 4
+            if min(len(outer), len(inner)) >= MIN_WELLS and np.ptp(value[known]) > 0:
+                sd = inner.std(ddof=1)
+                difference = (outer.mean() - inner.mean()) / sd if sd > 0 else np.nan
+                trends = [_trend(at[known, k], value[known]) for k in (0, 1)]
+                measured = [difference, stats.mannwhitneyu(outer, inner).pvalue, *trends]
+            rows.append((plate_id, quantity, len(outer), len(inner), *measured))
+    return pd.DataFrame(rows, columns=EDGES_HEADER)
+
+
+def _trend(along: np.ndarray, value: np.ndarray) -> float:
+    return float(stats.spearmanr(along, value).statistic) if np.ptp(along) > 0 else np.nan

@@ -1,0 +1,198 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own screen
+#
+# The chapters before this one had a screen whose layout the library knows by heart. Yours has other columns, other channels
+# and other files, and somebody in between has opened the table in a spreadsheet. This chapter takes such a folder to hits
+# with two commands, and shows where to look before believing them.
+#
+# The example is a *simulated* pair of 96-well plates that pretends to come from a laboratory that knows nothing of this
+# project: German column names, semicolons and decimal commas, nanomolar doses, one OME-TIFF of four 16-bit channels a site.
+# Its effects are strong and its edges bad, so that a network trained for a minute sees something. Three things are broken on
+# purpose.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+
+# %% tags=["remove-cell"]
+import json
+
+import pandas as pd
+
+from gandl_lib import figures, narrate, profiles, report
+from gandl_lib.chapters import check_parameters, need
+from gandl_lib.figures import show, table
+from gandl_lib.shards import Shards
+
+check_parameters(globals(), "profile")
+
+# %%
+metadata_csv, report_html = need(profile, "own/data/metadata.csv", "own/out/report.html")
+data, out = metadata_csv.parent, report_html.parent
+tables, shards = report.read_tables(out), Shards(out / "screen.zarr")
+
+# %% [markdown]
+# ## What there is
+#
+# A table, and images somewhere below it. In this folder:
+
+# %% tags=["hide-input"]
+table(
+    pd.read_csv(metadata_csv, sep=";", dtype=str, keep_default_na=False),
+    "The first rows of metadata.csv, as its laboratory wrote it.",
+    rows=6,
+)
+
+# %% [markdown]
+# What the columns mean stands in a small file beside the table, `screen.toml`. This is all that has to be written, with any
+# editor: which column holds what, the unit of the concentrations, which words mark the controls, and how a file's name is
+# put together. Without one, `gandl screen` stops and prints a draft made from the names of your columns.
+
+# %% tags=["hide-input"]
+print((data / "screen.toml").read_text())
+
+# %% [markdown]
+# ## Look first
+#
+#     gandl screen DATA --out OUT --dry-run
+#
+# reads the table, opens every image once, says what it found, and writes nothing. It is worth reading: here a dose is a
+# word, a row is there twice, and an image ends half-way. None of that stops the run. Each such site is left out and named.
+
+# %% tags=["hide-input"]
+table(tables["found"], "What was found.")
+
+# %% tags=["hide-input"]
+table(tables["skipped"], "What was left out, and why.", rows=10)
+
+# %% [markdown]
+# Numbers are read as people write them: `0,5` and `0.5`, `1e-3`, `10 nM` in a cell of its own accord. What can mean two
+# things is asked for instead of guessed: `1,000` alone may be a thousand or one.
+#
+# ## Run it
+#
+#     gandl screen DATA --out OUT
+#
+# packs the images, embeds them, normalises each plate, scores the wells and writes a report, a profile a well and the
+# tables. Stopped half-way, the same command goes on. The shipped network knows the five channels of RxRx19a; for any others,
+# as here, one is trained on the screen itself, which needs no labels.
+
+# %% tags=["remove-input"]
+narrate.screen(shards)
+
+# %% [markdown]
+# ## Are the plates all right?
+#
+# Before any biology: is a plate even, or does it show how it was handled? Outer wells dry out first, and the outer columns
+# are where the controls lie. That is why the report measures the edge in every channel, with the layout of roles taken out.
+
+# %% tags=["hide-input"]
+show(
+    figures.well_map(
+        tables["wells"], shards.wells["plate_id"][0], "intensity_DNA", "mean intensity of DNA", (0.05, 0.2)
+    ),
+    "Mean intensity of the DNA stain in each well of the first plate. Frames are controls.",
+)
+
+# %% tags=["remove-input"]
+narrate.edge_effects(tables["edge_effects"])
+
+# %% [markdown]
+# ## Do the controls lie apart?
+#
+# Every score below is a place between the two controls. If these overlap, so does everything else. SSMD is their distance in
+# units of their spread, Z′ the stricter measure that screeners quote, AUROC the chance that a well of one lies above a well
+# of the other. Intensity statistics and the untrained network are measured in the same way, because a network that is no
+# better than they are has found nothing that a mean would not show.
+
+# %% tags=["remove-input"]
+narrate.control_separation(tables.get("controls"))
+
+# %% tags=["hide-input"]
+table(
+    tables.get("controls"),
+    "Separation of the controls, for all plates and for each; ssmd with its 95 % interval.",
+    rows=8,
+)
+
+# %% [markdown]
+# ## Hits
+
+# %% tags=["hide-input"]
+show(
+    figures.dose_curves(
+        tables["dose_points"],
+        tables["dose_response"],
+        "gandl",
+        narrate.top(tables["dose_response"]),
+        truth=pd.read_csv(data / "truth.csv"),
+    ),
+    "Dose-response of the best compounds. The triangles are the truth of the simulation, which no method has seen.",
+)
+
+# %% tags=["remove-input"]
+narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
+
+# %% tags=["remove-input"]
+narrate.hits(tables["dose_response"], "intensity", pd.read_csv(data / "truth.csv"))
+
+# %% [markdown]
+# ## Look at the cells
+#
+# A number is a summary; the eye finds the out-of-focus plate and the fibre that glows. Sites are drawn by lot, never chosen.
+
+# %% tags=["hide-input"]
+show(
+    figures.montage(report.montage_groups(tables, shards), shards.channels, shards.pixel_um, shards.simulated),
+    "Controls, and the best compounds at their best dose. A row with few cells is the reason to look.",
+)
+
+# %% tags=["hide-input"]
+show(
+    figures.pca_views({"normalised per plate": profiles.read(out / "profiles.h5ad")}),
+    "All wells on the two directions in which they differ most.",
+)
+
+# %% [markdown]
+# ## Take it elsewhere
+#
+# `profiles.h5ad` holds a row a well and opens wherever people analyse profiles:
+#
+#     profiles = anndata.read_h5ad("OUT/profiles.h5ad")                        # scanpy: sc.pp.neighbors(profiles), sc.tl.umap(profiles)
+#     wide = profiles.obs.join(profiles.to_df().add_prefix("feature_"))        # pycytominer, R: wide.to_csv("profiles.csv")
+#     copairs.map.average_precision(wide, wide.filter(like="feature_").to_numpy(), ["compound"], [], [], ["compound"])
+#
+# The tables are CSV. The report itself is one file; send it to whoever asked for the screen.
+#
+# ## What to distrust
+#
+# The report ends with this list, made from the screen at hand.
+
+# %% tags=["remove-input"]
+narrate.what_to_distrust(
+    tables, shards.wells, shards.simulated, json.loads((out / "provenance.json").read_text())["methods"]
+)
