@@ -37,7 +37,16 @@ DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recurs
 SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
 GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
-METHOD_SRC = {"gandl": GANDL_SRC, "gandl-random": GANDL_SRC, "intensity": library("methods/intensity")}
+IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
+METHOD_SRC = {
+    "gandl": GANDL_SRC,
+    "gandl-random": GANDL_SRC,
+    "intensity": library("methods/intensity"),
+    "supervised": library("methods/supervised nn/small_cnn nn/densenet splits"),
+    "imagenet-collapsed": IMAGENET_SRC,
+    "imagenet-concatenated": IMAGENET_SRC,
+    "convae": library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),
+}
 ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
 TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
@@ -62,6 +71,18 @@ R = f"results/{config['profile']}"
 SEED = config["seed"]
 METHODS = config["methods"]
 
+# ImageNet's weights are found or fetched; where neither can be, those rows are left out and the book says so.
+if any(name.startswith("imagenet") for name in METHODS) and "GANDL_NO_IMAGENET" not in os.environ:
+    from gandl_lib.nn import pretrained
+
+    try:
+        pretrained.find("squeezenet1_1")
+    except ValueError as error:
+        os.environ["GANDL_NO_IMAGENET"] = "1"  # for the jobs of this run, which read this file again
+        print(f"No rows of ImageNet networks: {error}", file=sys.stderr)
+if "GANDL_NO_IMAGENET" in os.environ:
+    METHODS = {name: s for name, s in METHODS.items() if not s.get("method", name).startswith("imagenet")}
+
 # Screens by name: made by the simulator, or a folder that is there already.
 SCREENS = {"screen": config["screen"]} | ({"unseen": config["unseen"]} if config.get("unseen") else {})
 REAL_CELLS = Path(os.environ.get("GANDL_DATA") or "../shared/data", "rxrx1")
@@ -70,7 +91,8 @@ if (REAL_CELLS / "metadata.csv").exists():
 else:
     print(f"No {REAL_CELLS}/metadata.csv (GANDL_DATA): no zero-shot test on real RxRx1 cells.", file=sys.stderr)
 
-TABLES = ["separability.csv", "axes.csv", "efficacy.csv", "dose_response.csv", "dose_points.csv"]
+TABLES = ["separability.csv", "paired.csv", "confusion.csv", "cost.csv", "probe_size.csv", "replicates.csv"]
+TABLES += ["axes.csv", "efficacy.csv", "dose_response.csv", "dose_points.csv"]
 if "simulate" in SCREENS["screen"]:
     TABLES += ["dose_truth.csv"]
 if "unseen" in SCREENS:
@@ -268,14 +290,41 @@ def profiles(other=""):
 rule separability:
     input:
         profiles=profiles(),
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/separability.py"],
+        src=[*EVALUATE_SRC, *library("evaluate/separability evaluate/paired evaluate/cost")],
     output:
         f"{R}/separability.csv",
+        f"{R}/paired.csv",
+        f"{R}/confusion.csv",
+        f"{R}/cost.csv",
     params:
         normalisation=config["normalisation"],
         seed=SEED,
     shell:
-        "gandl evaluate separability {input.profiles} {output} --normalisation {params.normalisation} --seed {params.seed}"
+        "gandl evaluate separability {input.profiles} {output[0]} --normalisation {params.normalisation} --seed {params.seed}"
+
+
+rule probe_size:
+    input:
+        profiles=profiles(),
+        src=[*EVALUATE_SRC, *library("evaluate/probe_size evaluate/separability")],
+    output:
+        f"{R}/probe_size.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate probe-size {input.profiles} {output} --seed {params.seed}"
+
+
+rule replicates:
+    input:
+        profiles=profiles(),
+        src=[*EVALUATE_SRC, "gandl_lib/evaluate/replicates.py"],
+    output:
+        f"{R}/replicates.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate replicates {input.profiles} {output} --seed {params.seed}"
 
 
 rule axes:

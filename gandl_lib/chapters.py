@@ -55,7 +55,17 @@ def target(name: str) -> str:
     return f"{name}/{LAST_WRITTEN[kind]}" if len(rest) == 1 and kind in LAST_WRITTEN else name
 
 
-def need(profile: str, *names: str, cores: str = "all") -> list[Path | None]:
+EVALUATED = {
+    "separability": ("separability.csv", "paired.csv", "confusion.csv", "cost.csv"),
+    "axes": ("axes.csv", "efficacy.csv"),
+    "dose-response": ("dose_response.csv", "dose_points.csv"),
+    "probe-size": ("probe_size.csv",),
+    "replicates": ("replicates.csv",),
+}
+"""The tables each evaluation writes, for those who bring profiles and no images."""
+
+
+def need(profile: str, *names: str, cores: str = "all", published: str = "") -> list[Path | None]:
     """Paths of results/<profile>/<name>, made by the workflow if they are not there yet.
 
     Args:
@@ -63,15 +73,19 @@ def need(profile: str, *names: str, cores: str = "all") -> list[Path | None]:
         names: results, as the Snakefile names them, say `separability.csv`, `shards/screen.zarr` or `runs/gandl`; one
             that ends in `?` may be missing.
         cores: processor cores the workflow may use.
+        published: profiles (.h5ad, see `gandl profiles`) to evaluate here and now instead of what the workflow has.
 
     Returns:
-        one path a name, in order; None for an optional result that this profile does not have.
+        one path a name, in order; None for an optional result that this profile does not have, and for everything that
+        takes images where there are only `published` profiles.
 
     Raises:
         ValueError: unknown profile, or a result that no rule makes or whose making failed.
     """
     top = root()
     choose("profile", profile, profiles())
+    if published:
+        return _evaluated(top / "results" / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
     results = Path("results", profile)
     wanted = {name: results / target(name.rstrip("?")) for name in names}
 
@@ -91,6 +105,29 @@ def need(profile: str, *names: str, cores: str = "all") -> list[Path | None]:
     if lacking:
         raise ValueError(f"the workflow could not make {', '.join(lacking)}; its message is above.")
     return [top / results / name.rstrip("?") if (top / path).exists() else None for name, path in wanted.items()]
+
+
+def _evaluated(results: Path, published: Path, names: list[str]) -> list[Path | None]:
+    """Tables of one file of profiles, kept in a folder named after its content; the first `profiles/` is the file."""
+    from gandl_lib.evaluate import EVALUATIONS
+    from gandl_lib.profiles import read
+
+    if not published.is_file():
+        raise ValueError(f"{published}: no such profiles; `gandl profiles EMBEDDINGS METADATA OUT.h5ad` makes some.")
+    with open(published, "rb") as file:
+        folder = results / f"{published.stem}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    profiles = None
+    for evaluation, tables in EVALUATED.items():
+        wanted = [name for name in names if name in tables]
+        # A table that an evaluation of one method does not have (nobody to be paired with) is not asked for again.
+        if wanted and not (folder / tables[0]).exists():
+            profiles = profiles or [read(published)]
+            for key, table in EVALUATIONS[evaluation](profiles, ("all",), None, 0).items():
+                table.to_csv(folder / f"{key.format(out=Path(tables[0]).stem)}.csv", index=False)
+    found = [folder / name if (folder / name).exists() else None for name in names]
+    first = next((k for k, name in enumerate(names) if name.startswith("profiles/")), None)
+    return [published if k == first else path for k, path in enumerate(found)]
 
 
 def needs(chapter: Path) -> list[str]:

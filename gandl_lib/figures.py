@@ -56,6 +56,11 @@ METHODS = {
     "gandl-blocks": GREEN,
     "gandl-random-blocks": SKY,
     "intensity": ORANGE,
+    "supervised": VERMILLION,
+    "imagenet-collapsed": "#999933",
+    "imagenet-concatenated": "#882255",
+    "convae": "#44AA99",
+    "baseline": "#332288",
     "shuffled labels": PALE,
     "position": PURPLE,
 }
@@ -66,6 +71,11 @@ MARKERS = {
     "gandl-blocks": "X",
     "gandl-random-blocks": "h",
     "intensity": "^",
+    "supervised": "*",
+    "imagenet-collapsed": "d",
+    "imagenet-concatenated": "p",
+    "convae": "<",
+    "baseline": ">",
     "shuffled labels": "v",
     "position": "P",
 }
@@ -76,6 +86,11 @@ NAMES = {
     "gandl-blocks": "all layers of GAN-DL",
     "gandl-random-blocks": "all layers, untrained",
     "intensity": "intensity statistics",
+    "supervised": "supervised baseline",
+    "imagenet-collapsed": "ImageNet-collapsed",
+    "imagenet-concatenated": "ImageNet-concatenated",
+    "convae": "ConvAE",
+    "baseline": "published baseline",
 }
 """How methods are called in figures and text; others go by their own name."""
 CHANNELS = {"DNA": BLUE, "ER": GREEN, "actin": VERMILLION, "RNA": YELLOW, "golgi": PURPLE}
@@ -1114,6 +1129,198 @@ def centre(images: np.ndarray, px: int) -> np.ndarray:
     """The middle of (..., H, W), at most `px` pixels on a side."""
     y, x = (max(0, (side - px) // 2) for side in images.shape[-2:])
     return images[..., y : y + px, x : x + px]
+
+
+# ---- comparison of methods ----
+
+
+def _left(table: pd.DataFrame | None, order: Sequence[str] | None = None) -> list[str]:
+    """Methods of a table, shuffled labels left out."""
+    return [m for m in dict.fromkeys(order or table["method"]) if m != "shuffled labels"]
+
+
+@_drawn
+def accuracy_against_compute(scores: pd.DataFrame, cost: pd.DataFrame, task: str = "C+ vs C-") -> Figure:
+    """Accuracy (wells held out, 95 % intervals) against minutes of training, a mark a method.
+
+    Args:
+        scores: separability.csv.
+        cost: cost.csv; methods with nothing to train stand on the left, those nobody timed are left out.
+    """
+    part = scores[
+        (scores["task"] == task) & (scores["split"] == "well") & scores["normalisation"].isin(["all", "none"])
+    ]
+    both = part.merge(cost.dropna(subset=["minutes"]), on="method")
+    if both.empty:
+        return _empty()
+    figure, ((axes,),) = _figure(3.9)
+    majority = both["majority_rate"].iloc[0]
+    axes.axhline(majority, color=GREY, linestyle=":", linewidth=1.2)
+    untrained = max(0.3, both.loc[both["minutes"] > 0, "minutes"].min() / 4) if (both["minutes"] > 0).any() else 1.0
+    free, words = both[both["minutes"] == 0]["method"].tolist(), {}
+    for row in both.itertuples():
+        # Marks without a time stand side by side, so that they do not hide each other.
+        x = row.minutes or untrained * 1.25 ** (free.index(row.method) - len(free) / 2)
+        style = _method_style(row.method)
+        axes.plot([x, x], [row.ci_low, row.ci_high], color=style["color"], linewidth=1.4)
+        axes.plot(x, row.accuracy, linestyle="", label=name(row.method), **(style | {"markersize": 7}))
+        words[name(row.method)] = f"{_percent(row.accuracy)} after {row.minutes:.3g} minutes"
+    axes.set_xscale("log")
+    ticks = [
+        untrained,
+        *(t for t in (1, 3, 10, 30, 100, 300, 1000, 3000) if untrained * 2 < t < both["minutes"].max() * 2),
+    ]
+    axes.set_xticks(ticks, ["none", *(f"{t:g}" for t in ticks[1:])])
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set(xlabel="minutes of training", ylabel=f"accuracy, {task}")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1)
+    figure.alt = f"Accuracy of {task} against training time, majority rate {_percent(majority)}: {_numbers(words)}."
+    return figure
+
+
+@_drawn
+def probe_sizes(table: pd.DataFrame | None, methods: Sequence[str] | None = None) -> Figure:
+    """Accuracy against the number of labelled wells, a line a method, a band from the lowest to the highest draw."""
+    if table is None or table.empty:
+        return _empty()
+    figure, ((axes,),) = _figure(3.9)
+    axes.axhline(table["majority_rate"].iloc[0], color=GREY, linestyle=":", linewidth=1.2)
+    words = []
+    for method in _left(table, methods):
+        part = table[table["method"] == method]
+        if part.empty:
+            continue
+        style = _method_style(method)
+        axes.fill_between(
+            part["n_wells"], part["lowest"], part["highest"], color=style["color"], alpha=0.1, linewidth=0
+        )
+        axes.plot(part["n_wells"], part["accuracy"], linewidth=1.4, label=name(method), **style)
+        first, last = part.iloc[0], part.iloc[-1]
+        ends = (
+            f"{_percent(first.accuracy)} at {first.n_wells:.0f} wells, {_percent(last.accuracy)} at {last.n_wells:.0f}"
+        )
+        words.append(f"{name(method)} {ends}")
+    sizes = sorted(table["n_wells"].unique())
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set(xlabel="labelled wells", ylabel="accuracy on held-out wells")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1)
+    figure.alt = f"Accuracy against the number of labelled wells: {'; '.join(words)}."
+    return figure
+
+
+@_drawn
+def differences(paired: pd.DataFrame | None, method: str, task: str = "C+ vs C-") -> Figure:
+    """How much better or worse than `method` each other method is on the same wells, with paired 95 % intervals.
+
+    Args:
+        paired: paired.csv; filled for wells held out, open for plates.
+    """
+    rows = against(paired, method, task) if paired is not None else pd.DataFrame()
+    if rows.empty:
+        return _empty()
+    others, splits = (list(dict.fromkeys(rows[column])) for column in ("other", "split"))
+    figure, ((axes,),) = _figure(0.3 * len(others) + 1.0)
+    axes.axvline(0, color=BLACK, linewidth=1)
+    words = []
+    for row in rows.itertuples():
+        style, shift = _method_style(row.other), 0.3 * (splits.index(row.split) - (len(splits) - 1) / 2)
+        y = others.index(row.other) + shift
+        axes.plot([row.ci_low, row.ci_high], [y, y], color=style["color"], linewidth=1.6)
+        face = style["color"] if row.split == splits[0] else "white"
+        axes.plot(row.difference, y, linestyle="", markerfacecolor=face, **style)
+        words.append(f"{name(row.other)} {100 * row.difference:+.1f} points with {row.split}s held out")
+    axes.set_yticks(range(len(others)), [name(m) for m in others])
+    axes.set_ylim(len(others) - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{100 * x:+.0f}"))
+    axes.set_xlabel(f"accuracy less that of {name(method)}, points")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    figure.alt = f"{task}, differences from {name(method)} on the same wells: {'; '.join(words)}."
+    return figure
+
+
+def against(
+    paired: pd.DataFrame, method: str, task: str, normalisation: Sequence[str] = ("all", "none")
+) -> pd.DataFrame:
+    """Rows of paired.csv that compare others with `method`, turned so that what is positive is the other's lead."""
+    part = paired[(paired["task"] == task) & paired["normalisation"].isin(normalisation)]
+    first, second = part[part["method"] == method], part[part["other"] == method]
+    turned = first.assign(difference=-first["difference"], ci_low=-first["ci_high"], ci_high=-first["ci_low"])
+    second = second.assign(method=second["other"], other=second["method"])
+    return pd.concat([turned, second], ignore_index=True)
+
+
+@_drawn
+def axes_of_all(positions: pd.DataFrame, task: str = "E2") -> Figure:
+    """Fig. 3 for every embedding: control wells along the axis, a row a method, for E2 a column a cell type.
+
+    Args:
+        positions: axes.csv; a row without histograms has no axis, for it does not order control wells it has not seen.
+    """
+    part = positions[(positions["task"] == task) & positions["split"].isin(["train", "test"])]
+    if part.empty:
+        return _empty()
+    methods, cell_types = _left(part), sorted(part["cell_type"].unique())
+    if task == "E2":
+        columns = {cell_type: part[part["cell_type"] == cell_type] for cell_type in cell_types}
+        by, colours = "role", {role: ROLES[role] for role in ("C-", "C+")}
+    else:
+        columns, by, colours = {" and ".join(cell_types): part}, "cell_type", dict(zip(cell_types, CYCLE, strict=False))
+    figure, grid = _figure(0.5 * len(methods) + 1.1, len(methods), len(columns), sharex=True)
+    words = []
+    for i, method in enumerate(methods):
+        for axes, (title, column) in zip(grid[i], columns.items(), strict=True):
+            one = column[column["method"] == method].dropna(subset=["on"])
+            for value, colour in colours.items():
+                on = one.loc[one[by] == value, "on"]
+                axes.hist(np.clip(on, -3, 3), bins=np.linspace(-3, 3, 41), color=colour, alpha=0.6, density=len(on) > 0)
+            means, spread = one.groupby(by)["on"].mean(), one.groupby(by)["on"].std()
+            if len(means) == 2:
+                words.append(f"{name(method)}, {title} {abs(means.diff().iloc[-1]) / spread.mean():.1f} spreads apart")
+            axes.axvline(0, color=GREY, linewidth=0.8)
+            axes.set(yticks=[], xlim=(-3, 3))
+            axes.spines["left"].set_visible(False)
+            if i == 0:
+                axes.set_title(title)
+            if i == len(methods) - 1:
+                axes.set_xlabel("on the axis")
+        grid[i, 0].set_ylabel(name(method), rotation=0, ha="right", va="center", fontsize=8)
+    handles = [Patch(color=colour, alpha=0.6, label=value) for value, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.alt = f"Histograms of control wells along the {task} axis of each method: {'; '.join(words)}."
+    return figure
+
+
+@_drawn
+def replicate_precision(table: pd.DataFrame | None) -> Figure:
+    """Mean average precision of replicates by dose, a line a method; dotted, a random ranking."""
+    if table is None or table.empty:
+        return _empty()
+    by = table.groupby(["method", "concentration_uM"], sort=False)[["mean_average_precision", "by_chance"]].mean()
+    figure, ((axes,),) = _figure(3.9)
+    words = []
+    for method in _left(table):
+        part = by.loc[method].sort_index()
+        axes.plot(
+            part.index, part["mean_average_precision"], linewidth=1.4, label=name(method), **_method_style(method)
+        )
+        words.append(f"{name(method)} {part['mean_average_precision'].iloc[-1]:.2f} at the highest dose")
+    chance = by.groupby(level="concentration_uM")["by_chance"].mean().sort_index()
+    axes.plot(chance.index, chance, linestyle=":", color=GREY, label="by chance")
+    axes.set_xscale("log")
+    axes.set(xlabel="concentration (µM)", ylabel="mAP of replicates", ylim=(0, None))
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1)
+    figure.alt = (
+        f"Mean average precision of replicates against dose, by chance {chance.mean():.2f}: {'; '.join(words)}."
+    )
+    return figure
 
 
 # ---- the picture of the whole ----

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib.evaluate.leaks import ZONE
-from gandl_lib.figures import Output, name
+from gandl_lib.figures import Output, against, name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -267,8 +267,10 @@ def methods(profiles: Sequence[AnnData]) -> pd.DataFrame:
             {
                 "method": name(made["method"]),
                 "dimensions": p.n_vars,
-                "images seen in training": int(made.get("n_seen", 0)),
-                "labels used": 0,
+                "images seen in training": "–"
+                if made.get("n_seen") is None and "n_seen" in made
+                else made.get("n_seen", 0),
+                "labels learnt": {"": "none", "role": "C+, C-"}.get(made.get("label", ""), made.get("label", "")),
                 "training (minutes)": "–" if not minutes else f"{minutes:.1f}",
                 "looks at": f"{made['crops']} crops of {made['crop_px']} px" if made.get("crop_px") else "whole sites",
             }
@@ -320,15 +322,15 @@ def beside(scores: Mapping[str, Score], method: str = METHOD, majority: float | 
     return f"{name(method)} reaches **{mine}**" + (f", which {', '.join(parts)}." if parts else ".")
 
 
-def separability(scores: pd.DataFrame, split: str = "well", normalisation: str = "all") -> Output:
+def separability(scores: pd.DataFrame, split: str = "well", normalisation: str = "all", method: str = METHOD) -> Output:
     """A list of what each task's row says, with the warnings that its controls call for."""
     lines, shuffled, unbeaten, worse = [], [], [], []
     for task, part in scores[scores["split"] == split].groupby("task", sort=False):
         rows = part[part["normalisation"].isin([normalisation, "none"])]
         found, majority = _scores(rows), rows["majority_rate"].iloc[0]
-        lines.append(f"**{task}.** {beside(found, majority=majority)}")
-        if UNTRAINED in found and METHOD in found:
-            outcome = verdict(found[METHOD], found[UNTRAINED])
+        lines.append(f"**{task}.** {beside(found, method, majority)}")
+        if UNTRAINED in found and method in found:
+            outcome = verdict(found[method], found[UNTRAINED])
             unbeaten += [task] * (outcome == SAME)
             worse += [task] * (outcome == BELOW)
         shuffled += list(rows.loc[rows["method"] == SHUFFLED, "balanced_accuracy"])
@@ -500,11 +502,13 @@ def against_truth(compared: pd.DataFrame | None) -> Output:
     return say(*sentences)
 
 
-def compound(curves: pd.DataFrame, cell_type: str, compound: str, truth: pd.DataFrame | None = None) -> Output:
+def compound(
+    curves: pd.DataFrame, cell_type: str, compound: str, truth: pd.DataFrame | None = None, method: str = METHOD
+) -> Output:
     """Everything the table knows of one compound in one cell type, for GAN-DL, in words."""
-    chosen = curves.query("method == @METHOD and cell_type == @cell_type and compound == @compound")
+    chosen = curves.query("method == @method and cell_type == @cell_type and compound == @compound")
     if chosen.empty or chosen["efficacy_max"].isna().all():
-        return say(f"{name(METHOD)} has no efficacy scores of {compound} in {cell_type}.")
+        return say(f"{name(method)} has no efficacy scores of {compound} in {cell_type}.")
     row = next(chosen.itertuples())
     called = "a **hit**" if row.hit else "**no hit**"
     sentences = [
@@ -529,9 +533,11 @@ def compound(curves: pd.DataFrame, cell_type: str, compound: str, truth: pd.Data
     return say(*sentences)
 
 
-def compounds_in_words(curves: pd.DataFrame, compound_: str, truth: pd.DataFrame | None = None) -> Output:
+def compounds_in_words(
+    curves: pd.DataFrame, compound_: str, truth: pd.DataFrame | None = None, method: str = METHOD
+) -> Output:
     """`compound` for every cell type it was tested in."""
-    each = [compound(curves, cell_type, compound_, truth) for cell_type, _ in compounds_of(curves, compound_)]
+    each = [compound(curves, cell_type, compound_, truth, method) for cell_type, _ in compounds_of(curves, compound_)]
     return say(*(one.bundle["text/markdown"] for one in each))
 
 
@@ -672,19 +678,37 @@ def percents(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+PUBLISHED = {
+    "gandl": "GAN-DL",
+    "supervised": "baseline",
+    "baseline": "baseline",
+    "imagenet-collapsed": "ImageNet-collapsed",
+    "imagenet-concatenated": "ImageNet-concatenated",
+    "convae": "ConvAE",
+}
+"""What the paper calls the counterparts of ours."""
+
+
 def beside_paper(
     scores: pd.DataFrame, published: pd.DataFrame, split: str = "well", normalisation: str = "all"
 ) -> pd.DataFrame:
-    """Table 1: our methods, the majority rate, and the paper's GAN-DL and baseline, a row a task."""
+    """Table 1: a row a method, a column a task: ours with its interval, and in brackets what the paper has for it."""
     part = scores[(scores["split"] == split) & scores["normalisation"].isin([normalisation, "none"])]
-    rows = []
-    for task, one in part.groupby("task", sort=False):
-        published_ = published[published["task"] == task].set_index("method")["accuracy"]
-        ours = {name(m): str(score) for m, score in _scores(one).items()}
-        theirs = {f"paper: {m}": percent(published_[m]) for m in ("GAN-DL", "baseline") if m in published_}
-        row = {"task": task, name(METHOD): None} | theirs | ours | {"majority": percent(one["majority_rate"].iloc[0])}
+    theirs = published.set_index(["method", "task"])["accuracy"]
+    tasks, rows = list(dict.fromkeys(part["task"])), []
+    for method, one in part.groupby("method", sort=False):
+        ours = {row.task: str(Score.of(row)) for row in one.itertuples()}
+        row = {"method": name(method)} | {task: ours.get(task, "–") for task in tasks}
+        for task in tasks:
+            if (key := (PUBLISHED.get(method), task)) in theirs.index:
+                row[task] += f" [{percent(theirs[key])}]"
         rows.append(row)
-    return pd.DataFrame(rows)
+    majority = part.groupby("task", sort=False)["majority_rate"].first()
+    shown = {task: percent(majority[task]) for task in tasks}
+    for task in tasks:
+        if ("majority class", task) in theirs.index:
+            shown[task] += f" [{percent(theirs[('majority class', task)])}]"
+    return pd.DataFrame([*rows, {"method": "majority rate"} | shown])
 
 
 def hit_scores(published: pd.DataFrame) -> pd.DataFrame:
@@ -954,3 +978,132 @@ def what_to_distrust(
         " a compound that glows, can look like that too: look at the pictures, and repeat what you believe."
     )
     return points(*doubts)
+
+
+# ---- comparison of methods ----
+
+
+def counterparts(profiles: Sequence[AnnData], wanted: Sequence[str]) -> Output:
+    """Which of the rows that a chapter tells of this build lacks, and why a row may be lacking."""
+    have = {json.loads(p.uns["provenance"])["method"] for p in profiles}
+    lacking = [m for m in wanted if m not in have]
+    if not lacking:
+        return say("All of them are part of this build.")
+    why = "its profile does not ask for them"
+    if any(m.startswith("imagenet") for m in lacking):
+        why = (
+            "either its profile does not ask for them, or no ImageNet weights could be had where it was made (a file "
+            "in `$GANDL_WEIGHTS`, or a network to fetch one). Random weights under that name would be a lie, so there "
+            "is no row at all"
+        )
+    return say(f"This build lacks {listing([name(m) for m in lacking])}: {why}.")
+
+
+def pairs(
+    paired: pd.DataFrame | None, method: str = METHOD, task: str = "C+ vs C-", split: str = "well", level: float = 0.05
+) -> Output:
+    """Who leads `method`, who follows it, and whose difference is within noise, on the same wells (paired.csv)."""
+    rows = pd.DataFrame() if paired is None else against(paired, method, task)
+    rows = rows[rows["split"] == split] if len(rows) else rows
+    if rows.empty:
+        return say(f"There is nothing to compare {name(method)} with in this build.")
+    said: dict[str, list[str]] = {"better": [], "worse": [], "within noise": []}
+    for row in rows.sort_values("difference", ascending=False).itertuples():
+        which = "within noise" if row.p_value > level else "better" if row.difference > 0 else "worse"
+        p = f"p < {row.p_value:.2g}" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
+        said[which].append(f"{name(row.other)} ({100 * row.difference:+.1f} points, {p})")
+    parts = [
+        f"{title}: {listing(said[which])}."
+        for which, title in (
+            ("better", "**Better than it**"),
+            ("worse", "**Worse than it**"),
+            ("within noise", "**Within noise, to be called neither**"),
+        )
+        if said[which]
+    ]
+    n, by_chance = len(rows), level * len(rows)
+    return say(
+        f"{task}, {split}s held out, compared well by well with {name(method)} ({rows['n_wells'].iloc[0]} wells).",
+        *parts,
+        f"Of {n} comparisons of equals, {by_chance:.1f} would look real by chance at this level of {level:g}.",
+    )
+
+
+def cost_table(cost: pd.DataFrame) -> pd.DataFrame:
+    """cost.csv for readers."""
+
+    def number(value: float, form: str) -> str:
+        return "not recorded" if not np.isfinite(value) else "–" if value == 0 else format(value, form)
+
+    rows = [
+        {
+            "method": name(row.method),
+            "training (minutes)": number(row.minutes, ".1f"),
+            "images seen": number(row.images, ".0f"),
+            "peak memory (MB)": number(row.peak_memory_MB, ".0f"),
+            "dimensions": row.dimensions,
+            "labels learnt": row.labels if isinstance(row.labels, str) and row.labels else "none",
+        }
+        for row in cost.itertuples()
+    ]
+    return pd.DataFrame(rows)
+
+
+def few_labels(table: pd.DataFrame | None) -> Output:
+    """How many labels each method needs to beat the majority rate in every draw (probe_size.csv)."""
+    if table is None or table.empty:
+        return say("This build has no curve of probe sizes.")
+    sentences = []
+    for one, part in table.groupby("method", sort=False):
+        enough = part[part["lowest"] > part["majority_rate"]]
+        if enough.empty:
+            sentences.append(f"{name(one)}: no number of labels was enough to beat the majority rate in every draw.")
+        else:
+            first, last = enough.iloc[0], part.iloc[-1]
+            sentences.append(
+                f"{name(one)} beats the majority rate in every draw from {first.n_wells:.0f} labelled wells on"
+                f" ({percent(first.accuracy)}), and reaches {percent(last.accuracy)} with all {last.n_wells:.0f}."
+            )
+    return points(*sentences)
+
+
+def replicates(table: pd.DataFrame | None) -> Output:
+    """How much better than by chance replicates find each other, all doses and the highest one."""
+    if table is None or table.empty:
+        return say("This build has no replicates to look at.")
+    top = table[table["concentration_uM"] == table["concentration_uM"].max()]
+    sentences = []
+    for method, part in table.groupby("method", sort=False):
+        high = top[top["method"] == method]
+        found, chance = part[["mean_average_precision", "by_chance"]].mean()
+        sentences.append(
+            f"{name(method)}: mAP {found:.2f} over all compounds and doses, "
+            f"{high['mean_average_precision'].mean():.2f} at the highest dose (a random ranking: {chance:.2f})."
+        )
+    return points(*sentences)
+
+
+def one_task(table: pd.DataFrame | None, task: str = "C+ vs C-", split: str = "well") -> pd.DataFrame | None:
+    """The rows of confusion.csv that a picture of one task shows; None where there is no table."""
+    if table is None:
+        return None
+    return table[(table["task"] == task) & (table["split"] == split) & table["normalisation"].isin(["all", "none"])]
+
+
+def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Output:
+    """Who of zero_shot_summary.csv stands above `method`, below it, or within noise, by their intervals."""
+    if summary is None:
+        return say(f"There are no {where} in this build.")
+    found = {m: score for m, score in _scores(summary).items() if m != SHUFFLED}
+    if method not in found:
+        return say(f"{name(method)} is not among the methods that were shown {where}.")
+    mine = found.pop(method)
+    groups = {
+        v: [f"{name(m)} ({percent(s.value)})" for m, s in found.items() if verdict(s, mine) == v] for v in _VERDICTS
+    }
+    parts = [
+        f"{title}: {listing(groups[v])}."
+        for v, title in ((BEATS, "**Above it**"), (BELOW, "**Below it**"), (SAME, "**Not to be told from it**"))
+        if groups[v]
+    ]
+    return say(f"On {where} {name(method)} reaches {mine}.", *parts)

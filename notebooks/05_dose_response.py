@@ -36,6 +36,7 @@ if importlib.util.find_spec("gandl_lib") is None:
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 compound = ""  # its name or the beginning of it; empty: the one with the highest efficacy
+published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
 import pandas as pd
@@ -44,15 +45,26 @@ from gandl_lib import figures, narrate
 from gandl_lib.chapters import check_parameters, need, paper
 from gandl_lib.figures import show, table
 
-check_parameters(globals(), "profile", "compound")
+check_parameters(globals(), "profile", "compound", "published")
 
 # %%
 efficacy_csv, curves_csv, points_csv, compared_csv, truth_csv = need(
-    profile, "efficacy.csv", "dose_response.csv", "dose_points.csv", "dose_truth.csv?", "data/screen/truth.csv?"
+    profile,
+    "efficacy.csv",
+    "dose_response.csv",
+    "dose_points.csv",
+    "dose_truth.csv?",
+    "data/screen/truth.csv?",
+    published=published,
 )
 efficacy, curves, points = pd.read_csv(efficacy_csv), pd.read_csv(curves_csv), pd.read_csv(points_csv)
 compared, truth = narrate.read(compared_csv), narrate.read(truth_csv)
-chosen = narrate.find_compound(compound, curves)
+method = curves["method"].iloc[0]  # the one that the text is about: GAN-DL, or whose profiles were given
+chosen = narrate.find_compound(compound, curves, method)
+
+# %% [markdown]
+# With `-p published baseline.h5ad` this chapter shows the *real* screen's curves, by the embeddings that Recursion published,
+# without an image; chapter 04 says how to get that file.
 
 # %% [markdown]
 # ## Where all wells lie
@@ -62,12 +74,12 @@ chosen = narrate.find_compound(compound, curves)
 
 # %% tags=["hide-input"]
 show(
-    figures.efficacy_plot(efficacy, "gandl"),
-    "Efficacy score of every well by GAN-DL; a bar is the mean of its role. Most compounds do nothing, so most treated wells should lie with C-.",
+    figures.efficacy_plot(efficacy, method),
+    f"Efficacy score of every well by {figures.name(method)}; a bar is the mean of its role. Most compounds do nothing, so most treated wells should lie with C-.",
 )
 
 # %% tags=["remove-input"]
-narrate.efficacy(efficacy)
+narrate.efficacy(efficacy, method)
 
 # %% [markdown]
 # ## From wells to a curve
@@ -83,15 +95,18 @@ narrate.efficacy(efficacy)
 
 # %% tags=["hide-input"]
 show(
-    figures.dose_curves(points, curves, "gandl", narrate.top(curves), truth),
-    "The compounds with the highest efficacy by GAN-DL, hits first. Dotted lines are infected and uninfected controls.",
+    figures.dose_curves(points, curves, method, narrate.top(curves, method=method), truth),
+    f"The compounds with the highest efficacy by {figures.name(method)}, hits first. Dotted lines are infected and uninfected controls.",
 )
 
 # %% tags=["hide-input"]
-table(narrate.hit_table(curves), "The compounds with the highest efficacy by GAN-DL; EC50 with its 95 % interval.")
+table(
+    narrate.hit_table(curves, method),
+    f"The compounds with the highest efficacy by {figures.name(method)}; EC50 with its 95 % interval.",
+)
 
 # %% tags=["remove-input"]
-narrate.hits(curves, truth=truth)
+narrate.hits(curves, method, truth)
 
 # %% [markdown]
 # ## Rise and fall
@@ -100,12 +115,12 @@ narrate.hits(curves, truth=truth)
 # the highest doses. A single-dose screen cannot tell the third from the first, or from the second.
 
 # %% tags=["remove-input"]
-narrate.turned(curves)
+narrate.turned(curves, method)
 
 # %% tags=["hide-input"]
 show(
-    figures.dose_curves(points, curves, "gandl", narrate.rise_and_fall(curves), truth),
-    "Compounds that pass the threshold and then fall, by GAN-DL; doses called toxic are shaded.",
+    figures.dose_curves(points, curves, method, narrate.rise_and_fall(curves, method=method), truth),
+    f"Compounds that pass the threshold and then fall, by {figures.name(method)}; doses called toxic are shaded.",
 )
 
 # %% [markdown]
@@ -116,8 +131,8 @@ show(
 
 # %% tags=["hide-input"]
 show(
-    figures.ranking(curves, "gandl", truth),
-    "Compounds in the order of their highest mean efficacy by GAN-DL. If the ranking were perfect, all green dots would lie left of all grey ones.",
+    figures.ranking(curves, method, truth),
+    f"Compounds in the order of their highest mean efficacy by {figures.name(method)}. If the ranking were perfect, all green dots would lie left of all grey ones.",
 )
 
 # %% tags=["remove-input"]
@@ -125,7 +140,7 @@ narrate.against_truth(compared)
 
 # %% tags=["hide-input"]
 show(
-    figures.ec50_plot(curves, truth, ["gandl", "gandl-random", "intensity"]),
+    figures.ec50_plot(curves, truth, ["gandl", "supervised", "intensity"]),
     "Fitted against true EC50 of effective compounds, with 95 % intervals; the band is a factor of three either way. Simulated.",
 )
 
@@ -140,12 +155,12 @@ table(narrate.truth_table(compared), "How well each method finds what the simula
 
 # %% tags=["hide-input"]
 show(
-    figures.dose_curves(points, curves, "gandl", narrate.compounds_of(curves, chosen), truth, efficacy),
-    f"{chosen} by GAN-DL. Grey dots are single wells.",
+    figures.dose_curves(points, curves, method, narrate.compounds_of(curves, chosen), truth, efficacy),
+    f"{chosen} by {figures.name(method)}. Grey dots are single wells.",
 )
 
 # %% tags=["remove-input"]
-narrate.compounds_in_words(curves, chosen, truth)
+narrate.compounds_in_words(curves, chosen, truth, method)
 
 # %% [markdown]
 # ## The real screen's hits

@@ -109,6 +109,30 @@ SITES = dict(zip(("C+", "C-"), images(2), strict=True))
 PAIRS = [("HRCE", "sim-antiviral-01"), ("HRCE", "sim-narrow-03"), ("HRCE", "sim-inert-02")]
 
 
+COST = pd.DataFrame(
+    [
+        ("gandl", 38.0, 80000, np.nan, 512, np.nan),
+        ("gandl-random", 0.0, 0, 0.0, 512, ""),
+        ("intensity", 0.0, 0, 0.0, 55, ""),
+    ]
+    + [("supervised", 9.0, 80000, 900.0, 128, "compound")],
+    columns=["method", "minutes", "images", "peak_memory_MB", "dimensions", "labels"],
+)
+SIZE_TABLE = pd.DataFrame(
+    [("gandl", 8, 0.6, 0.5), ("gandl", 64, 0.8, 0.75), ("intensity", 8, 0.55, 0.5), ("intensity", 64, 0.6, 0.55)],
+    columns=["method", "n_wells", "accuracy", "lowest"],
+).assign(highest=0.9, majority_rate=0.62)
+PAIRED = pd.DataFrame(
+    [("gandl", "intensity", 0.1, 0.05, 0.15, 0.0005), ("supervised", "gandl", 0.08, 0.03, 0.12, 0.004)]
+    + [("gandl", "convae", 0.01, -0.04, 0.06, 0.6)],
+    columns=["method", "other", "difference", "ci_low", "ci_high", "p_value"],
+).assign(task="C+ vs C-", split="well", normalisation="all", n_wells=156)
+REPLICATES = pd.DataFrame(
+    [("gandl", c, 0.2 + c / 100) for c in (1.0, 10.0)] + [("intensity", c, 0.1) for c in (1.0, 10.0)],
+    columns=["method", "concentration_uM", "mean_average_precision"],
+).assign(by_chance=0.12)
+
+
 def drawings() -> dict[str, Figure]:
     accuracy = dict.fromkeys(METHODS, 0.8)
     both = pd.concat([scores(accuracy), scores(accuracy, split="plate")])
@@ -133,6 +157,12 @@ def drawings() -> dict[str, Figure]:
         "ranking": figures.ranking(CURVE_TABLE, "gandl", TRUTH),
         "dose_curves": figures.dose_curves(POINT_TABLE, CURVE_TABLE, "gandl", PAIRS, TRUTH),
         "ec50_plot": figures.ec50_plot(CURVE_TABLE, TRUTH, ["gandl", "intensity"]),
+        "accuracy_against_compute": figures.accuracy_against_compute(both, COST),
+        "probe_sizes": figures.probe_sizes(SIZE_TABLE),
+        "differences": figures.differences(PAIRED, "gandl"),
+        "axes_of_all": figures.axes_of_all(positions(), "E2"),
+        "axes_of_all C2": figures.axes_of_all(positions(), "C2"),
+        "replicate_precision": figures.replicate_precision(REPLICATES),
         "overview": figures.overview(SITES, CHANNELS, 0.65, EFFICACY, POINT_TABLE, CURVE_TABLE, True),
     }
 
@@ -295,6 +325,11 @@ def test_what_a_run_does_not_have_is_said_and_not_drawn():
         figures.dose_curves(POINT_TABLE, CURVE_TABLE, "gandl", []),
         figures.overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, without, True),
         figures.cell_types(None),
+        figures.probe_sizes(None),
+        figures.differences(None, "gandl"),
+        figures.replicate_precision(None),
+        figures.axes_of_all(positions().iloc[:0]),
+        figures.accuracy_against_compute(scores({"gandl": 0.8}), COST.iloc[:0]),
     ):
         assert figures.show(figure, "caption").bundle["text/plain"].endswith(figure.alt)
         assert figure.axes[0].texts[0].get_text().replace("\n", " ") == figure.alt
@@ -412,8 +447,9 @@ def test_tables_name_methods_as_figures_do_and_keep_the_paper_beside():
     assert summary.set_index("what").loc["unseen", ["GAN-DL", "paper"]].tolist() == ["80.0 % (75 to 85)", "92.7 %"]
     assert list(summary["what"]) == [*(f"{task}, wells held out" for task in TASKS), "unseen"]
     wide = narrate.beside_paper(ours, published)
-    assert list(wide.columns[:3]) == ["task", "GAN-DL", "paper: GAN-DL"]
-    assert (wide["paper: GAN-DL"] == "91.4 %").all() and (wide["majority"] == "60.0 %").all()
+    assert list(wide.columns) == ["method", *TASKS]
+    wide = wide.set_index("method")
+    assert (wide.loc["GAN-DL"] == "80.0 % (75 to 85) [91.4 %]").all() and (wide.loc["majority rate"] == "60.0 %").all()
     blocks = narrate.zero_shot_table({"unseen": unseen, "absent": None}, unseen_paper)
     assert blocks["method"].tolist()[-1] == "paper: GAN-DL" and set(blocks["cells"]) == {"unseen", "real RxRx1 cells"}
 
@@ -525,3 +561,57 @@ def test_normalising_plates_destroys_cell_types():
     right, wrong = leaks.cell_types(make_profiles("gandl", seed=4))
     assert right["accuracy"].item() > 0.95
     assert wrong["accuracy"].item() < 0.75
+
+
+# ---- comparison of methods ----
+
+
+def test_differences_are_the_others_lead_whichever_way_they_were_written():
+    turned = figures.against(PAIRED, "gandl", "C+ vs C-").set_index("other")["difference"]
+    assert turned.to_dict() == pytest.approx({"intensity": -0.1, "convae": -0.01, "supervised": 0.08})
+    assert (figures.against(PAIRED, "intensity", "C+ vs C-")["difference"] == 0.1).all()
+
+
+def test_pairs_say_better_worse_and_noise():
+    said = repr(narrate.pairs(PAIRED))
+    assert "Better than it: supervised baseline (+8.0 points, p = 0.004)" in said
+    assert "Worse than it: intensity statistics (-10.0 points, p < 0.0005)" in said
+    assert "neither: ConvAE (-1.0 points, p = 0.6)" in said
+    assert "Of 3 comparisons of equals, 0.2 would" in said
+    assert "nothing to compare" in repr(narrate.pairs(None)) and "nothing" in repr(narrate.pairs(PAIRED, "position"))
+
+
+def test_few_labels_are_enough_where_the_worst_draw_beats_the_majority():
+    said = repr(narrate.few_labels(SIZE_TABLE))
+    assert "GAN-DL beats the majority rate in every draw from 64 labelled wells on (80.0 %)" in said
+    assert "intensity statistics: no number of labels was enough" in said
+    assert "no curve" in repr(narrate.few_labels(None))
+
+
+def test_costs_that_nobody_recorded_are_called_so():
+    shown = narrate.cost_table(COST).set_index("method")
+    assert shown.loc["GAN-DL", "peak memory (MB)"] == "not recorded"
+    assert shown.loc["untrained GAN-DL", "training (minutes)"] == "–"
+    assert shown.loc["supervised baseline", "labels learnt"] == "compound"
+
+
+def test_missing_rows_are_named_and_random_weights_are_no_substitute():
+    p = [make_profiles("gandl"), make_profiles("convae")]
+    assert "All of them" in repr(narrate.counterparts(p, ("gandl", "convae")))
+    said = repr(narrate.counterparts(p, ("convae", "imagenet-collapsed")))
+    assert "lacks ImageNet-collapsed" in said and "Random weights under that name would be a lie" in said
+
+
+def test_replicates_stand_beside_chance():
+    said = repr(narrate.replicates(REPLICATES))
+    assert "GAN-DL: mAP 0.26 over all compounds and doses, 0.30 at the highest dose (a random ranking: 0.12)" in said
+
+
+def test_ranks_follow_the_intervals():
+    table = scores({"gandl": 0.8, "supervised": 0.99, "convae": 0.6, "intensity": 0.79, "shuffled labels": 0.3}).iloc[
+        :5
+    ]
+    said = repr(narrate.ranks(table[table["task"] == table["task"].iloc[0]], "simulated cells"))
+    assert "Above it: supervised baseline" in said and "Below it: ConvAE" in said
+    assert "Not to be told from it: intensity statistics" in said and "shuffled" not in said
+    assert "no simulated cells" in repr(narrate.ranks(None, "simulated cells"))

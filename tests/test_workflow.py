@@ -21,6 +21,11 @@ from built import ROOT, copy_of_project, snakemake, tiny_book
 HEADERS = {
     "separability": "method,task,split,normalisation,accuracy,ci_low,ci_high,balanced_accuracy,auroc,majority_rate,"
     "n_train_wells,n_test_wells",
+    "paired": "task,split,normalisation,method,other,difference,ci_low,ci_high,p_value,n_wells",
+    "confusion": "method,task,split,normalisation,true,predicted,count",
+    "cost": "method,minutes,images,peak_memory_MB,dimensions,labels,device",
+    "probe_size": "method,n_wells,accuracy,lowest,highest,balanced_accuracy,majority_rate,n_test_wells",
+    "replicates": "method,cell_type,compound,concentration_uM,mean_average_precision,by_chance,n_wells",
     "dose_response": "method,cell_type,compound,ec50_uM,ec50_low,ec50_high,hill,emax,efficacy_max,p_value,q_value,hit,"
     "toxic_from_uM,n_wells",
     "zero_shot": "method,true,predicted,count",

@@ -9,7 +9,7 @@ photograph, which gives the distance over all channels on average at the price o
 Any ImageNet network that is at hand will do (`nn/pretrained.py`); it is needed for training only. The paper used
 ResNet-50's.
 
-References: Mascolini et al. 2022, after Wallace and Hariharan 2020 (arXiv 2004.07511); arXiv 1603.08155 (perceptual
+References: Mascolini et al. 2022, after Wallace and Hariharan 2020 (arXiv 2004.11992); arXiv 1603.08155 (perceptual
 loss).
 """
 

@@ -3,7 +3,7 @@
 The encoder is StyleGAN2's residual discriminator without its verdict: blocks that halve the image down to 4 x 4, then a
 1 x 1 convolution to `latent` / 16 maps, whose 16 pixels each are the code. The decoder is its mirror image.
 
-References: Wallace and Hariharan 2020 (autoencoders among representations to be compared, arXiv 2004.07511); Karras et
+References: Wallace and Hariharan 2020 (autoencoders among representations to be compared, arXiv 2004.11992); Karras et
 al. 2020 (residual blocks, sec. 4.1). Widths and losses are not published by those who joined the two.
 """
 
