@@ -10,12 +10,18 @@ A run folder holds
     samples/              one PNG a tick: rows are channels, columns are samples
     state.safetensors     the last tick, to resume from
     weights.safetensors   the end, to embed with
+
+**Methods that learn from labels** (see `methods`) are shown sites of training wells only: those that `splits.by_well`
+with the run's own seed does not put aside, so that the evaluation with that seed tests on wells no label was taken
+from. `config.keep` of such a method says which tick becomes the weights (`KEEP`); until then the best one waits in
+`best.safetensors`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from collections import defaultdict
@@ -26,6 +32,7 @@ from typing import Any
 
 import lightning_fabric
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
@@ -33,13 +40,32 @@ from tqdm import tqdm
 
 from gandl_lib import checkpoints
 from gandl_lib.embed import embed
+from gandl_lib.evaluate import svm
 from gandl_lib.evaluate.separability import TASKS, separability
 from gandl_lib.methods import lookup
 from gandl_lib.shards import Shards
-from gandl_lib.views import TrainingCrops
+from gandl_lib.splits import by_well
+from gandl_lib.views import TrainingCrops, crop_grid, scale
 
 PROBE_SITES = 600
 """Control sites that the running linear probe looks at: enough to see the trend, cheap enough for every tick."""
+
+
+KEEP = {
+    "last": "the last tick",
+    "validation": "the tick with the best balanced accuracy on validation wells, a fifth of the training wells",
+    "test": "the tick with the best balanced accuracy on the test wells, which is optimistic",
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class names, the class of each site (N,) (-1: none), and (N,) bool: sites that teach, and that choose a tick."""
+
+    classes: list[str]
+    codes: np.ndarray
+    learn: np.ndarray
+    choose: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -74,9 +100,10 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
     fabric.launch()
     torch.manual_seed(config.seed)
-    method = cls(method_config, len(shards.channels))
-    labelled = shards.wells["role"].ne("blank").to_numpy()
-    crops = TrainingCrops(shards, method.crop_px or min(shards.shape[1:]), config.seed, config.rotate, labelled)
+    labels = labelled(cls, method_config, shards.wells, config.seed)
+    method = cls(method_config, len(shards.channels), *([labels.classes] if labels else []))
+    shown = labels.learn if labels else shards.wells["role"].ne("blank").to_numpy()
+    crops = TrainingCrops(shards, method.crop_px or min(shards.shape[1:]), config.seed, config.rotate, shown)
     header = {
         "method": name,
         "config": checkpoints.config_to_json(method_config),
@@ -86,6 +113,8 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
         "simulated": shards.simulated,
         "sites": len(crops),
     }
+    if labels:
+        header |= {"label": cls.label, "classes": labels.classes}
     if fabric.is_global_zero:
         _agree(run, header | {"train": asdict(config), "preset": preset})
     done = _n_seen(run / "weights.safetensors")
@@ -96,8 +125,33 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     share = share_between(fabric, method)
     method.to(fabric.device)
     shards.preload(max_bytes=4 * 2**30)
-    loop(method, crops, run, header, config, n_seen, fabric, share)
+    loop(method, crops, run, header, config, n_seen, fabric, share, labels)
     return run / "weights.safetensors"
+
+
+def labelled(cls: type[nn.Module], method_config: Any, wells: pd.DataFrame, seed: int) -> Labels | None:
+    """The labels of a method that learns from them; None for one that does not.
+
+    Raises:
+        ValueError: fewer than two classes in the training wells.
+    """
+    if not hasattr(cls, "label"):
+        return None
+    value, test = wells[cls.label].astype(str), by_well(wells, seed=seed)
+    counts = value.isin(cls.label_values) if hasattr(cls, "label_values") else value.ne("")
+    learn, choose = (counts & ~test).to_numpy(), None
+    if method_config.keep == "test":
+        choose = (counts & test).to_numpy()
+    elif method_config.keep == "validation":
+        choose = learn.copy()
+        choose[learn] = by_well(wells[learn], 0.2, seed)
+        learn = learn & ~choose
+    classes = sorted(set(value[learn]))
+    if len(classes) < 2:
+        found = ", ".join(map(repr, classes)) or "none"
+        raise ValueError(f"learning {cls.label!r} takes two classes among the training wells; found {found}.")
+    codes = value.map({name: k for k, name in enumerate(classes)}).where(counts).fillna(-1).astype(int).to_numpy()
+    return Labels(classes, codes, learn, choose)
 
 
 def share_between(fabric: lightning_fabric.Fabric, method: nn.Module) -> Callable[[], None]:
@@ -133,6 +187,7 @@ def loop(
     n_seen: int,
     fabric: lightning_fabric.Fabric,
     share: Callable[[], None],
+    labels: Labels | None = None,
 ) -> None:
     """Step until `config.images` have been seen; at every tick log, probe, draw and save."""
     n_tick = max(1, round(config.images / config.ticks / method.batch)) * method.batch
@@ -141,13 +196,17 @@ def loop(
     rank, world, first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
     progress = tqdm(total=config.images, initial=n_seen, unit="img", desc=header["method"], disable=not first)
     if n_seen == 0 and first:
-        _tick(method, crops, run, header, config, 0, {"minutes": 0.0})
+        _tick(method, crops, run, header, config, 0, {"minutes": 0.0}, labels)
     for images in crops.batches(n_seen, method.batch, config.workers, rank, world):
         if n_seen >= config.images:
             break
         torch.manual_seed(int(np.random.SeedSequence((config.seed, n_seen, rank)).generate_state(1)[0]))
+        answers = []
+        if labels:
+            mine = range(n_seen + rank * len(images), n_seen + (rank + 1) * len(images))
+            answers = [torch.from_numpy(labels.codes[[crops.site(k) for k in mine]]).to(fabric.device)]
         with fabric.autocast():
-            terms = method.step(images.to(fabric.device, non_blocking=True), n_seen)
+            terms = method.step(images.to(fabric.device, non_blocking=True), n_seen, *answers)
         share()
         n_seen, n_steps = n_seen + method.batch, n_steps + 1
         for key, value in terms.items():
@@ -162,15 +221,14 @@ def loop(
                 raise FloatingPointError(f"{run}: training diverged before image {n_seen}: {line}.")
             line |= {"images_per_second": n_steps * method.batch / elapsed, "minutes": minutes}
             if first:
-                _tick(method, crops, run, header, config, n_seen, line)
+                _tick(method, crops, run, header, config, n_seen, line, labels)
             sums, steps, n_steps, begun = defaultdict(float), defaultdict(int), 0, time.monotonic()
     progress.close()
     if first:
-        checkpoints.save(
-            run / "weights.safetensors",
-            checkpoints.weights(method),
-            header | {"n_seen": n_seen, "minutes": minutes, **checkpoints.environment()},
-        )
+        cost = {"n_seen": n_seen, "minutes": minutes, "peak_memory_MB": peak_memory_MB()}
+        best = run / "best.safetensors"
+        tensors, chosen = checkpoints.read(best) if best.exists() else (checkpoints.weights(method), {})
+        checkpoints.save(run / "weights.safetensors", tensors, header | chosen | cost | checkpoints.environment())
     fabric.barrier()
 
 
@@ -205,6 +263,27 @@ def probe(method: nn.Module, shards: Shards, seed: int, sites: int = PROBE_SITES
     }
 
 
+def score(method: nn.Module, crops: TrainingCrops, labels: Labels, sites: int = PROBE_SITES) -> float:
+    """Balanced accuracy of `method.predict` on the centres of up to `sites` sites of `labels.choose`."""
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(labels.choose))[:sites]
+    was_training, device = method.training, next(method.parameters()).device
+    method.eval()
+    found = []
+    for part in np.array_split(rows, -(-len(rows) // method.batch)):
+        images = scale(torch.from_numpy(crops.shards.read_many(part)), crops.limits)
+        found.append(method.predict(crop_grid(images, crops.size, 1).to(device)).cpu().numpy())
+    method.train(was_training)
+    return svm.balanced_accuracy(labels.codes[rows], np.concatenate(found))
+
+
+def peak_memory_MB() -> float:
+    """The most memory that this process has held: on the GPU where there is one, else in all."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kilobytes elsewhere
+
+
 def _tick(
     method: nn.Module,
     crops: TrainingCrops,
@@ -213,10 +292,16 @@ def _tick(
     config: TrainConfig,
     n_seen: int,
     line: dict[str, float],
+    labels: Labels | None = None,
 ) -> None:
     """Save the state last: after a kill, the log is cut back to it."""
     line = {"n_seen": n_seen, **line, **probe(method, crops.shards, config.seed)}
     kept = [old for old in read_stats(run) if old["n_seen"] < n_seen]
+    if labels and labels.choose is not None:
+        line["choice_accuracy"] = score(method, crops, labels)
+        if line["choice_accuracy"] > max((old["choice_accuracy"] for old in kept), default=-1.0):
+            chosen = {"kept_n_seen": n_seen, "choice_accuracy": line["choice_accuracy"]}
+            checkpoints.save(run / "best.safetensors", checkpoints.weights(method), chosen)
     _write_text(run / "stats.jsonl", "".join(json.dumps(x) + "\n" for x in [*kept, line]))
     if hasattr(method, "sample"):
         _draw(method, run / "samples" / f"{n_seen:09d}.png", config.seed)

@@ -44,6 +44,22 @@ def gandl_data(request: pytest.FixtureRequest) -> Path | None:
     return None
 
 
+@pytest.fixture
+def imagenet_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, named by GANDL_WEIGHTS, with a SqueezeNet that has seen nothing: right names, wrong knowledge."""
+    from safetensors.torch import save_file
+
+    from gandl_lib.nn.squeezenet import SqueezeNet
+
+    folder = tmp_path / "imagenet"
+    folder.mkdir()
+    save_file(
+        {key: t.half() for key, t in SqueezeNet().state_dict().items()}, folder / "squeezenet1_1-imagenet.safetensors"
+    )
+    monkeypatch.setenv("GANDL_WEIGHTS", str(folder))
+    return folder
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     left_out = config.stash.get(LEFT_OUT, [])
     if left_out:

@@ -10,6 +10,15 @@ A method is an `nn.Module` built as `Method(config, channels)` with
     step(images, n_seen)       one optimisation step on (B, C, H, W) in [-1, 1]; scalars for the log
     sync_gradients(parameters) called between backward and step; several devices average gradients in it
 
+A method that learns from labels says so, and is then built as `Method(config, channels, classes)` and called as
+`step(images, n_seen, labels)`, labels (B,) int64 being places in `classes`:
+
+    label                      the wells column that is learnt; sites where it is empty are not shown
+    label_values               the values of it that count, where not all do
+    predict(images) -> (B,)    classes, where `config.keep` asks which tick did best
+
+It is shown training wells only: those that `splits.by_well` does not put aside for testing.
+
 `train.py` and `embed.py` know nothing else about any of them.
 """
 
@@ -17,13 +26,20 @@ from __future__ import annotations
 
 from torch import nn
 
+from gandl_lib.methods.autoencoders import ConvAE
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
+from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
 from gandl_lib.methods.intensity import Intensity
+from gandl_lib.methods.supervised import Supervised
 
 METHODS: dict[str, type[nn.Module]] = {
     "gandl": GANDL,
     "gandl-random": RandomGANDL,
     "intensity": Intensity,
+    "supervised": Supervised,
+    "imagenet-collapsed": ImageNetCollapsed,
+    "imagenet-concatenated": ImageNetConcatenated,
+    "convae": ConvAE,
 }
 
 
