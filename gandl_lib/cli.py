@@ -153,7 +153,11 @@ def embed(
 
 @app.command
 def evaluate(
-    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot"]],
+    name: Positional[
+        Literal[
+            "separability", "axes", "dose-response", "zero-shot", "distances", "drug-control", "clusters", "paradigms"
+        ]
+    ],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,

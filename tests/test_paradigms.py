@@ -83,7 +83,7 @@ def test_a_window_is_a_part_of_the_image_enlarged():
     slopes = inner.diff(dim=1)
     torch.testing.assert_close(slopes, torch.full_like(slopes, 0.25 * 2 / 32), atol=1e-3, rtol=0.05)
     centres = seen[:, :, 16, 16]
-    assert centres.abs().max() <= 0.76 and centres.std(dim=0).min() > 0.2, "windows lie all over the image"
+    assert centres.abs().max() <= 0.78 and centres.std(dim=0).min() > 0.2, "windows lie all over the image"
 
 
 def test_blur_is_a_gaussian():

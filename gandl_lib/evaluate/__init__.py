@@ -11,7 +11,16 @@ from collections.abc import Callable
 import pandas as pd
 from anndata import AnnData
 
-from gandl_lib.evaluate import axes, dose_response, separability, zero_shot
+from gandl_lib.evaluate import (
+    axes,
+    clusters,
+    distances,
+    dose_response,
+    drug_control,
+    paradigms,
+    separability,
+    zero_shot,
+)
 
 Tables = dict[str, pd.DataFrame]
 
@@ -45,9 +54,37 @@ def _zero_shot(
     return {"{out}": confusion, "{out}_summary": summary}
 
 
+def _distances(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": distances.distances(profiles, normalisation[0], seed)}
+
+
+def _drug_control(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": drug_control.drug_control(profiles, normalisation[0], seed)}
+
+
+def _clusters(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
+    table, points = clusters.clusters(profiles, normalisation[0], seed)
+    return {"{out}": table, "{out}_points": points}
+
+
+def _paradigms(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    found = paradigms.paradigms(profiles, normalisation[0], seed)
+    return {"{out}" + (f"_{name}" if name else ""): table for name, table in found.items()}
+
+
 EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "separability": _separability,
     "axes": _axes,
     "dose-response": _dose_response,
     "zero-shot": _zero_shot,
+    "distances": _distances,
+    "drug-control": _drug_control,
+    "clusters": _clusters,
+    "paradigms": _paradigms,
 }

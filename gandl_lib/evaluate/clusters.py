@@ -5,8 +5,8 @@ over UMAP's neighbours and the smallest cluster, the published rule takes the po
 the median, of these those whose Davies-Bouldin index is no higher than theirs, of these the one with the least noise,
 and of equals the one with the most clusters.
 
-* **Silhouette and Davies-Bouldin are those of clustered points**, in the plane. The authors' public code counts noise as
-  one more cluster; that silhouette is `silhouette_published`.
+* **Silhouette and Davies-Bouldin are those of clustered points**, in the plane. The authors' public code counts noise
+  as one more cluster; that silhouette is `silhouette_published`.
 * **Clusters of nothing.** UMAP draws clusters also where there are none, so shuffled features belong beside every row.
 * **What clusters are.** `ami_plate` and `ami_drug` (adjusted mutual information: 0 chance, 1 the same) say whether
   clusters are plates, which nobody wants, or classes of drugs at their doses.
@@ -72,7 +72,7 @@ def clusters(
             best = grid.loc[select(grid)]
             if best["n_clusters"] == 0:
                 warnings.warn(
-                    f"{method}: HDBSCAN finds no cluster in {cell_type} at any of {len(grid)} grid points; all is noise.",
+                    f"{method}: HDBSCAN finds no cluster in {cell_type} at any of {len(grid)} grid points.",
                     stacklevel=2,
                 )
             labels, plane, obs = best["labels"], planes[best["n_neighbors"]], here.obs

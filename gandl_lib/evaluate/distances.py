@@ -48,9 +48,7 @@ def distances(
 def _cell_type(p: AnnData, pairs: pd.DataFrame, seed: int, n_bootstrap: int) -> list[dict]:
     """The rows of one cell type; `pairs` as `similar_pairs` gives them."""
     sets = {  # (compound, doses) -> rows of p; several pairs share a compound, and few of them differ in doses
-        (name, row.doses_uM): np.flatnonzero(
-            (p.obs["compound"] == name) & p.obs["concentration_uM"].isin(row.doses_uM)
-        )
+        (name, row.doses_uM): np.flatnonzero((p.obs["compound"] == name) & p.obs["concentration_uM"].isin(row.doses_uM))
         for row in pairs.itertuples()
         for name in (row.first, row.second)
     }
@@ -88,8 +86,12 @@ def _cell_type(p: AnnData, pairs: pd.DataFrame, seed: int, n_bootstrap: int) -> 
         of = kinds != NO_EFFECT if kind == ALL else kinds == kind
         if not of.any():
             continue
-        ends = np.quantile(drawn[:, of].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if n_bootstrap else [np.nan] * 2
-        compounds = {key for row in pairs[of].itertuples() for key in ((row.first, row.doses_uM), (row.second, row.doses_uM))}
+        ends = (
+            np.quantile(drawn[:, of].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if n_bootstrap else [np.nan] * 2
+        )
+        compounds = {
+            key for row in pairs[of].itertuples() for key in ((row.first, row.doses_uM), (row.second, row.doses_uM))
+        }
         result.append(
             {
                 "drug_class": kind,

@@ -35,7 +35,11 @@ def drugs_and_controls(profiles: AnnData, method: str) -> AnnData:
     Raises:
         ValueError: either is missing.
     """
-    roles = profiles.obs["role"].replace("untreated", "C-") if "C-" not in set(profiles.obs["role"]) else profiles.obs["role"]
+    roles = (
+        profiles.obs["role"].replace("untreated", "C-")
+        if "C-" not in set(profiles.obs["role"])
+        else profiles.obs["role"]
+    )
     rows = roles.isin(["treated", "C-"]).to_numpy()
     found = roles[rows].value_counts()
     if len(found) < 2:
@@ -73,7 +77,9 @@ def similar_pairs(obs: pd.DataFrame) -> pd.DataFrame:
                 else:
                     apart.append(f"{a} and {b} in {cell_type}")
     if single:
-        warnings.warn(f"classes with one member have no pair and are left out: {', '.join(sorted(single))}.", stacklevel=2)
+        warnings.warn(
+            f"classes with one member have no pair and are left out: {', '.join(sorted(single))}.", stacklevel=2
+        )
     if apart:
         warnings.warn(f"pairs without a dose in common are left out: {', '.join(apart[:5])}.", stacklevel=2)
     if not rows:

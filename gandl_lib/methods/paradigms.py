@@ -63,7 +63,14 @@ SIZES = {
     "quick": replace(PAPER, widths=(16, 16, 16, 8), batch=32, learning_rate=1e-3, hidden=64, projector_hidden=256),
     "paper": PAPER,
     "tiny": replace(
-        PAPER, widths=(4, 4, 4, 2), resolution=16, batch=8, learning_rate=1e-3, hidden=8, projector_hidden=16, projection=8
+        PAPER,
+        widths=(4, 4, 4, 2),
+        resolution=16,
+        batch=8,
+        learning_rate=1e-3,
+        hidden=8,
+        projector_hidden=16,
+        projection=8,
     ),
 }
 """paper: as published. quick: a quarter of the first maps, small batches, a faster rate: what a core trains in seconds,

@@ -37,7 +37,13 @@ class Encoder(nn.Module):
         a, b, c, d = widths
         self.side, self.width = resolution // SHRINKS, d * (resolution // SHRINKS) ** 2
         self.layers = nn.Sequential(
-            *_conv(channels, a), nn.MaxPool2d(2), *_conv(a, b), nn.MaxPool2d(2), *_conv(b, c), *_conv(c, d), nn.Flatten()
+            *_conv(channels, a),
+            nn.MaxPool2d(2),
+            *_conv(a, b),
+            nn.MaxPool2d(2),
+            *_conv(b, c),
+            *_conv(c, d),
+            nn.Flatten(),
         )
 
     def forward(self, images: Tensor) -> Tensor:
