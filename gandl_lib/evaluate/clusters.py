@@ -124,7 +124,9 @@ def _plane(umap, X: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
 
 def _umap():
     try:
-        import umap
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # a part that nobody uses asks for tensorflow
+            import umap
     except ImportError:
         raise ValueError("clusters need the package umap-learn; `pip install umap-learn` (extra `methods`).") from None
     return umap

@@ -109,7 +109,12 @@ def search(X: np.ndarray, y: np.ndarray, learn: np.ndarray, choose: np.ndarray, 
     for point in product(*GRID.values()):
         if anew or network is None:
             network = MLPClassifier(
-                (HIDDEN,), solver="sgd", max_iter=EPOCHS, batch_size=64, random_state=seed, warm_start=True
+                (HIDDEN,),
+                solver="sgd",
+                max_iter=EPOCHS,
+                batch_size=min(64, int(learn.sum())),
+                random_state=seed,
+                warm_start=True,
             )
         network.set_params(**dict(zip(GRID, point, strict=True)))
         with warnings.catch_warnings():

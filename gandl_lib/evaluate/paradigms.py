@@ -8,7 +8,6 @@ the metrics say of an embedding in which there is nothing.
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import joblib
@@ -59,7 +58,7 @@ def paradigms(profiles: list[AnnData], normalisation: str = "all", seed: int = 0
             *clusters(p, normalisation, seed),
         )
 
-    run = joblib.Parallel(n_jobs=min(len(named), os.cpu_count() or 1) if len(named) > 2 else 1)
+    run = joblib.Parallel(n_jobs=min(len(named), joblib.cpu_count()) if len(named) > 2 else 1)
     parts = run(joblib.delayed(exams)(p) for p in named.values())
     apart, probed, clustered, points = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     cells = per_cell_type(apart, probed, clustered)
