@@ -800,7 +800,10 @@ def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Outp
     table = figures.tidy_setups(table)
     scores = _setup_scores(table, value, ends)
     trained = {figures.setup_name(row) for row in table.itertuples() if row.augment is not None and not row.published}
-    best = max(trained, key=lambda setup: scores[setup].value)
+    trained = {setup for setup in trained if not np.isnan(scores[setup].value)}
+    if not trained:
+        return say(f"This screen cannot tell the {what} of any setup.")
+    best = max(sorted(trained), key=lambda setup: scores[setup].value)
     rivals = [setup for setup in trained - {best} if verdict(scores[best], scores[setup]) == SAME]
     sentences = [f"Of {_count(len(trained), 'setup')}, **{best}** has the highest {what}, {_two_digits(scores[best])}."]
     if rivals:

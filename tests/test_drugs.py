@@ -51,8 +51,10 @@ def test_what_cannot_be_paired_is_named():
         pairs = drugs.similar_pairs(apart)
     assert any("without a dose in common" in str(w.message) and "sim-inert-02" in str(w.message) for w in said)
     assert "inert" not in set(pairs["drug_class"])
-    with pytest.raises(ValueError, match="no two similar drugs among the 1 compounds .aspirin"):
-        drugs.similar_pairs(screen(compounds={"aspirin": WORKS}).obs)
+    unknown = screen(compounds={"aspirin": WORKS})
+    assert drugs.similar_pairs(unknown.obs).empty
+    with pytest.raises(ValueError, match="synthetic: no two similar drugs among 1 compounds .aspirin"):
+        distances.distances(unknown)
 
 
 def test_drugs_need_controls():
@@ -206,8 +208,10 @@ def with_config(p, name, minutes=0.5, **config):
     return AnnData(p.X, obs=p.obs, uns={"provenance": json.dumps(made)})
 
 
+@pytest.mark.filterwarnings("ignore:.*finds no cluster")
 def test_a_row_a_method_on_common_sites(monkeypatch):
-    monkeypatch.setattr(clusters, "NEIGHBOURS", (10,))
+    plane = type("UMAP", (), {"__init__": lambda self, **o: None, "fit_transform": lambda self, X: X[:, :2]})
+    monkeypatch.setattr(clusters, "_umap", lambda: type("umap", (), {"UMAP": plane}))
     monkeypatch.setattr(paradigms.joblib, "Parallel", lambda n_jobs: lambda jobs: [f(*a, **k) for f, a, k in jobs])
     p = screen()
     weak, flawed = with_config(p, "weak-plain"), with_config(p, "weak-published", published=True)
@@ -225,6 +229,10 @@ def test_a_row_a_method_on_common_sites(monkeypatch):
     same = flaws[flaws["flaw"] == "softmax before cross-entropy"]
     assert len(same) == len(paradigms.METRICS) - 1 and (same["difference"].fillna(0) == 0).all()
     assert set(flaws["metric"]) >= {"accuracy", "roc_auc", "silhouette"}
+    monkeypatch.setattr(paradigms, "similar_pairs", lambda obs: obs[:0])
+    with pytest.warns(UserWarning, match="no two similar drugs in this screen"):
+        table = paradigms.paradigms([weak])[""]
+    assert table["normalised_d"].isna().all() and table["roc_auc"].notna().all()
     with pytest.raises(ValueError, match="a, b have no site in common"):
         other = screen("b")
         other.obs["site_id"] += "x"

@@ -38,7 +38,14 @@ def distances(
     rows = []
     for method, p in by_method(profiles, ("well_id", "plate_id", "cell_type", "role", "compound")).items():
         p = normalise(drugs_and_controls(p, method), normalisation)
-        for cell_type, pairs in similar_pairs(p.obs).groupby("cell_type"):
+        found_pairs = similar_pairs(p.obs)
+        if found_pairs.empty:
+            compounds = sorted(set(p.obs["compound"]) - {""})
+            raise ValueError(
+                f"{method}: no two similar drugs among {len(compounds)} compounds ({', '.join(compounds[:5])}); "
+                "distances take two of one class with a dose in common. Classes are named in gandl_lib/evaluate/drugs.py."
+            )
+        for cell_type, pairs in found_pairs.groupby("cell_type"):
             here = p[(p.obs["cell_type"] == cell_type).to_numpy()]
             for found in _cell_type(here, pairs, seed, n_bootstrap):
                 rows.append({"method": method, "cell_type": cell_type, **found})

@@ -57,10 +57,7 @@ def similar_pairs(obs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         cell_type, drug_class, first, second, doses_uM (a tuple). Classes of one member, and pairs without a dose in
-        common, are left out with a warning that names them.
-
-    Raises:
-        ValueError: no pair at all.
+        common, are left out with a warning that names them; the table may so be empty.
     """
     treated = obs[obs["role"] == "treated"]
     rows, single, apart = [], set(), []
@@ -82,12 +79,6 @@ def similar_pairs(obs: pd.DataFrame) -> pd.DataFrame:
         )
     if apart:
         warnings.warn(f"pairs without a dose in common are left out: {', '.join(apart[:5])}.", stacklevel=2)
-    if not rows:
-        names = ", ".join(sorted(set(treated["compound"]))[:5])
-        raise ValueError(
-            f"no two similar drugs among the {treated['compound'].nunique()} compounds ({names}, ...): distances take "
-            "two compounds of one class, with a dose in common; classes are named in gandl_lib/evaluate/drugs.py."
-        )
     return pd.DataFrame(rows, columns=["cell_type", "drug_class", "first", "second", "doses_uM"])
 
 

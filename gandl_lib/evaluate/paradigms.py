@@ -8,6 +8,7 @@ the metrics say of an embedding in which there is nothing.
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import joblib
@@ -17,8 +18,9 @@ from anndata import AnnData
 
 from gandl_lib.evaluate.clusters import clusters
 from gandl_lib.evaluate.distances import ALL, distances
+from gandl_lib.evaluate.distances import HEADER as DISTANCES_HEADER
 from gandl_lib.evaluate.drug_control import VARIANTS, drug_control
-from gandl_lib.evaluate.drugs import shuffled_features
+from gandl_lib.evaluate.drugs import shuffled_features, similar_pairs
 from gandl_lib.profiles import by_method
 
 SHUFFLED = "shuffled features"
@@ -44,19 +46,21 @@ def paradigms(profiles: list[AnnData], normalisation: str = "all", seed: int = 0
         `points` as the three exams give them; `flaws` (`FLAWS_HEADER`) what the known flaws alter.
 
     Raises:
-        ValueError: as the exams do, or no site in common.
+        ValueError: as the exams do, or no site in common. Without similar drugs there is a warning and no distance.
     """
     named = on_common_sites(by_method(profiles, ("site_id", "well_id", "plate_id", "cell_type", "role", "compound")))
     rows = {method: description(p) for method, p in named.items()}
     named[SHUFFLED] = shuffled_features(next(iter(named.values())), SHUFFLED, seed)
     rows[SHUFFLED] = {"paradigm": SHUFFLED}
 
+    first = next(iter(named.values()))
+    paired = len(similar_pairs(first.obs)) > 0
+    if not paired:
+        warnings.warn("no two similar drugs in this screen: its distances are left empty.", stacklevel=2)
+
     def exams(p: AnnData) -> tuple[pd.DataFrame, ...]:
-        return (
-            distances(p, normalisation, seed),
-            drug_control(p, normalisation, seed),
-            *clusters(p, normalisation, seed),
-        )
+        apart = distances(p, normalisation, seed) if paired else pd.DataFrame(columns=DISTANCES_HEADER)
+        return apart, drug_control(p, normalisation, seed), *clusters(p, normalisation, seed)
 
     run = joblib.Parallel(n_jobs=min(len(named), joblib.cpu_count()) if len(named) > 2 else 1)
     parts = run(joblib.delayed(exams)(p) for p in named.values())
@@ -106,6 +110,7 @@ def per_cell_type(apart: pd.DataFrame, probed: pd.DataFrame, clustered: pd.DataF
     d = apart[apart["drug_class"] == ALL].rename(columns={"ci_low": "d_low", "ci_high": "d_high"})
     probe = probed[probed["variant"] == VARIANTS[0]]
     probe = probe.rename(columns={"ci_low": "accuracy_low", "ci_high": "accuracy_high"})
+    d = d.astype(dict.fromkeys((*DISTANCES, "d_low", "d_high"), float))
     cells = d[[*keys, *DISTANCES, "d_low", "d_high"]].merge(
         probe[[*keys, *PROBE, "accuracy_low", "accuracy_high", "auc_low", "auc_high", "majority_rate"]],
         on=keys,
