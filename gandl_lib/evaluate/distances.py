@@ -43,7 +43,7 @@ def distances(
             compounds = sorted(set(p.obs["compound"]) - {""})
             raise ValueError(
                 f"{method}: no two similar drugs among {len(compounds)} compounds ({', '.join(compounds[:5])}); "
-                "distances take two of one class with a dose in common. Classes are named in gandl_lib/evaluate/drugs.py."
+                "distances take two of one class with a dose in common; classes stand in gandl_lib/evaluate/drugs.py."
             )
         for cell_type, pairs in found_pairs.groupby("cell_type"):
             here = p[(p.obs["cell_type"] == cell_type).to_numpy()]
