@@ -95,7 +95,7 @@ narrate.costs(setups)
 # $$ d = \frac{D(S, \text{control}) - D(S_1, S_2)}{D(S, \text{control})} . $$
 #
 # Zero: no nearer than to the controls. One: the same. The paper had one pair of drugs. The simulated screen has classes of them, and
-# $d$ is the mean over all pairs of a class whose drugs do something, at their two highest doses.
+# $d$ is the mean over all pairs of a class, and then over the classes whose drugs do something, at their two highest doses.
 
 # %% tags=["hide-input"]
 show(
@@ -118,9 +118,9 @@ narrate.inert_drugs(distances)
 # A small network of two layers learns from the embedding of training wells whether a well holds a drug, and is asked about
 # others. Its learning rate, momentum and weight decay are those of a grid that do best on wells set aside.
 #
-# Nobody can be right on all of them: some of these drugs do nothing at all, none does anything at its lowest doses, and such wells
-# *are* controls to the eye. And since most wells hold a drug, always saying "drug" scores the dotted line. That line is not in
-# the paper.
+# Nobody can be right on all of them: some of these drugs do nothing at all, the others nothing at low doses (of which the quick
+# profile leaves most out), and such wells *are* controls to the eye. And always to say what most wells hold scores the dotted
+# line. That line is not in the paper.
 
 # %% tags=["hide-input"]
 show(

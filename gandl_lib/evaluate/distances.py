@@ -5,7 +5,8 @@
 
 D has the unit of the embedding and compares nothing between methods; d is 0 where the drugs are as far from each other
 as from the controls, and 1 where they are the same. The value of a class of drugs is the mean over its pairs and both
-drugs of each, its interval by drawing wells again within every compound and among the controls. Features are
+drugs of each, its interval by drawing wells again within every compound and among the controls. Row `all` is the mean
+over classes, so that the class with most members, and so by far most pairs, does not decide alone. Features are
 normalised per plate.
 
 Drugs that do nothing (`drugs.NO_EFFECT`) have a row of their own, where d has to be 0, and no part in row `all`.
@@ -28,9 +29,9 @@ HEADER = ("method", "cell_type", "drug_class", "distance_similar", "distance_con
 
 
 def distances(
-    profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0, n_bootstrap: int = 200
+    profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0, n_bootstrap: int = 100
 ) -> pd.DataFrame:
-    """One row (`HEADER`) per method, cell type and class of drugs, and row `all` over the classes that do something.
+    """One row (`HEADER`) per method, cell type and class of drugs, and row `all` over those that do something.
 
     Raises:
         ValueError: bad profiles, no controls, or no two similar drugs.
@@ -88,26 +89,26 @@ def _cell_type(p: AnnData, pairs: pd.DataFrame, seed: int, n_bootstrap: int) -> 
             for _ in range(n_bootstrap)
         ]
     )
+    working = [kind for kind in dict.fromkeys(kinds) if kind != NO_EFFECT]
     result = []
-    for kind in [*dict.fromkeys(kinds), ALL]:
-        of = kinds != NO_EFFECT if kind == ALL else kinds == kind
-        if not of.any():
-            continue
-        ends = (
-            np.quantile(drawn[:, of].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if n_bootstrap else [np.nan] * 2
-        )
-        compounds = {
-            key for row in pairs[of].itertuples() for key in ((row.first, row.doses_uM), (row.second, row.doses_uM))
-        }
+    for kind, classes in [*((kind, [kind]) for kind in dict.fromkeys(kinds)), *[(ALL, working)] * (len(working) > 0)]:
+
+        def mean(values: np.ndarray, classes: list[str] = classes) -> np.ndarray:
+            """Over pairs, the last axis, and then over classes."""
+            return np.mean([values[..., kinds == c].mean(axis=-1) for c in classes], axis=0)
+
+        low, high = np.quantile(mean(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if n_bootstrap else (np.nan, np.nan)
+        of = pairs[np.isin(kinds, classes)]
+        compounds = {(name, row.doses_uM) for row in of.itertuples() for name in (row.first, row.second)}
         result.append(
             {
                 "drug_class": kind,
-                "distance_similar": similar[of].mean(),
-                "distance_control": to_control[of].mean(),
-                "normalised_d": d[of].mean(),
-                "ci_low": ends[0],
-                "ci_high": ends[1],
-                "n_pairs": int(of.sum()),
+                "distance_similar": mean(similar),
+                "distance_control": mean(to_control),
+                "normalised_d": mean(d),
+                "ci_low": low,
+                "ci_high": high,
+                "n_pairs": len(of),
                 "n_wells": len(set(np.concatenate([well[sets[key]] for key in compounds]))),
             }
         )

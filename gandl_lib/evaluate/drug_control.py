@@ -5,9 +5,9 @@ decay are those of a grid that do best on validation wells. The grid starts ever
 public code goes on from where the last point ended (`as published`), and takes the area under the ROC curve from the
 guessed labels instead of the scores (`auc_from_labels`).
 
-Features are normalised per plate and turned to their principal axes over the training rows. Half of the simulated drugs
-do nothing, and none does anything at a low dose, so nobody can be right on all of them; and most wells hold a drug. So
-the rate of the larger class stands beside the accuracy, and intervals, over wells, are given of accuracy and AUC.
+Features are normalised per plate and turned to their principal axes over the training rows. Many drugs do nothing, in a
+simulated screen as in a real one, so nobody can be right on all of them. The rate of the larger class stands beside the
+accuracy, and intervals, over wells, are given of accuracy and AUC.
 """
 
 from __future__ import annotations
