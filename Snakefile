@@ -47,6 +47,7 @@ METHOD_SRC = {
     "imagenet-concatenated": IMAGENET_SRC,
     "convae": library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),
 }
+PARADIGM_SRC = library("nn/paradigms methods/paradigms")
 ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
 TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
@@ -91,6 +92,19 @@ if (REAL_CELLS / "metadata.csv").exists():
 else:
     print(f"No {REAL_CELLS}/metadata.csv (GANDL_DATA): no zero-shot test on real RxRx1 cells.", file=sys.stderr)
 
+# The comparison of paradigms: rows of its own, on the screen's drugs and their controls.
+PARADIGMS = config.get("paradigms")
+SETUPS = {
+    f"{method}-{setup}": {"method": method, "preset": f"{PARADIGMS['size']}-{setup}", "images": PARADIGMS["images"]}
+    for method, setups in (PARADIGMS["setups"] if PARADIGMS else {}).items()
+    for setup in setups
+}
+if PARADIGMS:
+    SETUPS["paradigm-random"] = {"preset": f"{PARADIGMS['size']}-plain"}
+    asked = [part for part in (SCREENS["screen"].get("where"), PARADIGMS["where"]) if part]
+    SCREENS["drugs"] = {"folder": SCREENS["screen"].get("folder", f"{R}/data/screen"), "where": " and ".join(map("({})".format, asked))}
+PARADIGM_TABLES = [f"paradigms{part}.csv" for part in ("", "_cells", "_distances", "_drug_control", "_clusters", "_points", "_flaws")]
+
 TABLES = ["separability.csv", "paired.csv", "confusion.csv", "cost.csv", "probe_size.csv", "replicates.csv"]
 TABLES += ["axes.csv", "efficacy.csv", "dose_response.csv", "dose_points.csv"]
 if "simulate" in SCREENS["screen"]:
@@ -107,6 +121,8 @@ if REAL_DRUGS.is_dir():
     TABLES += ["moa.csv", "moa_confusion.csv"]
 else:
     print(f"No {REAL_DRUGS} (GANDL_DATA): no mechanisms of action from real profiles.", file=sys.stderr)
+if PARADIGMS:
+    TABLES += PARADIGM_TABLES
 TABLES += ["provenance.json"]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"))
@@ -115,6 +131,7 @@ CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"
 wildcard_constraints:
     screen="|".join(SCREENS),
     method="|".join(METHODS),
+    setup="|".join(SETUPS) or "none",
     other=f"({'|'.join(f'{screen}/' for screen in SCREENS if screen != 'screen')})?",
     chapter=r"[0-9]{2}_\w+",
 
@@ -280,6 +297,40 @@ rule embed:
         "gandl embed {params.source} {params.shards} {output} {params.options:q} --tiles {params.tiles}"
 
 
+# ---- setups of paradigms: as methods, a core each ----
+
+
+use rule train as train_setup with:
+    input:
+        f"{R}/shards/drugs.zarr/zarr.json",
+        TRAIN_SRC,
+        PARADIGM_SRC,
+    output:
+        f"{R}/runs/{{setup}}/weights.safetensors",
+    params:
+        shards=f"{R}/shards/drugs.zarr",
+        run=f"{R}/runs/{{setup}}",
+        method=lambda w: SETUPS[w.setup]["method"],
+        options=lambda w: [*options(SETUPS[w.setup]), "--ticks=1", "--no-rotate"],  # turning is an augmentation too
+        seed=SEED,
+    threads: 1
+
+
+use rule embed as embed_setup with:
+    input:
+        lambda w: f"{R}/runs/{w.setup}/weights.safetensors" if "images" in SETUPS[w.setup] else [],
+        f"{R}/shards/drugs.zarr/zarr.json",
+        EMBED_SRC,
+        PARADIGM_SRC,
+    output:
+        f"{R}/profiles/drugs/{{setup}}.h5ad",
+    params:
+        source=lambda w: f"{R}/runs/{w.setup}" if "images" in SETUPS[w.setup] else w.setup,
+        shards=f"{R}/shards/drugs.zarr",
+        options=lambda w: options({"name": w.setup} | ({} if "images" in SETUPS[w.setup] else {**SETUPS[w.setup], "seed": SEED})),
+        tiles=1,
+
+
 # ---- tables ----
 
 
@@ -437,6 +488,24 @@ rule own_screen:
         "gandl screen {params.data} --out {params.out} --images {params.images} --seed {params.seed} --threads {threads}"
 
 
+rule paradigms:
+    input:
+        profiles=[f"{R}/profiles/drugs/{setup}.h5ad" for setup in SETUPS]
+        + [f"{R}/profiles/{m}.h5ad" for m in (PARADIGMS["beside"] if PARADIGMS else [])],
+        src=[
+            *EVALUATE_SRC,
+            *library("evaluate/drugs evaluate/distances evaluate/drug_control evaluate/clusters evaluate/paradigms"),
+        ],
+    output:
+        [f"{R}/{table}" for table in PARADIGM_TABLES],
+    params:
+        normalisation=config["normalisation"][0],
+        seed=SEED,
+    threads: 2
+    shell:
+        "gandl evaluate paradigms {input.profiles} {output[0]} --normalisation {params.normalisation} --seed {params.seed}"
+
+
 rule provenance:
     input:
         [f"{R}/{table}" for table in TABLES if table != "provenance.json"],
@@ -454,7 +523,7 @@ rule provenance:
 
 def chapter_needs(w):
     """What the chapter itself asks `chapters.need` for; what may be missing, only if this profile makes it."""
-    made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m in METHODS if "images" in METHODS[m])]
+    made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m, s in (METHODS | SETUPS).items() if "images" in s)]
     made += [f"data/{s}{part}" for s in SCREENS if "simulate" in SCREENS[s] for part in ("", "/truth.csv")]
     names = chapters.needs(Path(f"notebooks/{w.chapter}.py"))
     return [f"{R}/{chapters.target(n.rstrip('?'))}" for n in names if not n.endswith("?") or n[:-1] in made]

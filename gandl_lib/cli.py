@@ -190,7 +190,21 @@ def bbbc021(data: Positional[Path], out: Positional[Path]) -> None:
 
 @app.command
 def evaluate(
-    name: Positional[Literal["separability", "axes", "dose-response", "zero-shot", "probe-size", "replicates", "moa"]],
+    name: Positional[
+        Literal[
+            "separability",
+            "axes",
+            "dose-response",
+            "zero-shot",
+            "probe-size",
+            "replicates",
+            "moa",
+            "distances",
+            "drug-control",
+            "clusters",
+            "paradigms",
+        ]
+    ],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -80,6 +81,40 @@ def dihedral(images: Tensor) -> Tensor:
     if height != width:
         raise ValueError(f"only square images have eight ways to lie; got {height}x{width}.")
     return torch.stack([turn(images, element) for element in range(8)], dim=1).reshape(-1, c, height, width)
+
+
+def resized_crops(images: Tensor, share: tuple[float, float]) -> Tensor:
+    """A square window of each image (B, C, S, S), its side and place drawn at random, brought back to S x S.
+
+    Args:
+        share: least and largest side of the window as a fraction of S; both 1 give the images as they are.
+    """
+    side = torch.empty(len(images), device=images.device).uniform_(*share)
+    place = (1 - side)[:, None] * torch.empty(len(images), 2, device=images.device).uniform_(-1, 1)  # [B2]
+    theta = torch.cat([torch.diag_embed(side[:, None].expand(-1, 2)), place[:, :, None]], dim=2)  # [B23]
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_flips(images: Tensor, chance: float = 0.5) -> Tensor:
+    """(B, C, H, W), each image mirrored left to right with this chance."""
+    flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < chance
+    return torch.where(flipped, images.flip(-1), images)
+
+
+def random_blur(images: Tensor, sigma_px: tuple[float, float] = (0.1, 1.5), chance: float = 0.5) -> Tensor:
+    """(B, C, H, W), each image with this chance blurred by a Gaussian of its own, cut off at three of the largest."""
+    b, c, _, _ = images.shape
+    reach = int(np.ceil(3 * sigma_px[1]))
+    sigma = torch.empty(b, 1, device=images.device).uniform_(*sigma_px)
+    x = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.softmax(-x.square() / (2 * sigma.square()), dim=1)  # [BK], sums to 1
+    sharp = torch.rand(b, 1, device=images.device) >= chance
+    kernel = torch.where(sharp, (x == 0).to(kernel.dtype), kernel)
+    kernel = kernel.repeat_interleave(c, dim=0)[:, None]  # [(BC)1K]
+    seen = F.pad(images, [reach] * 4, mode="replicate").reshape(1, b * c, *(n + 2 * reach for n in images.shape[2:]))
+    seen = F.conv2d(seen, kernel[:, :, None], groups=b * c)
+    return F.conv2d(seen, kernel[:, :, :, None], groups=b * c).reshape(images.shape)
 
 
 class TrainingCrops:

@@ -30,6 +30,8 @@ HEADERS = {
     "toxic_from_uM,n_wells",
     "zero_shot": "method,true,predicted,count",
     "zero_shot_summary": "method,accuracy,ci_low,ci_high,n_wells",
+    "paradigms": "paradigm,augment,multi_crop,distance_similar,normalised_d,accuracy,precision,recall,roc_auc,"
+    "n_clusters,not_noise,silhouette,davies_bouldin_inverse,train_seconds,peak_memory_MB",
 }
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 

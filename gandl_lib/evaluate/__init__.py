@@ -11,7 +11,21 @@ from collections.abc import Callable
 import pandas as pd
 from anndata import AnnData
 
-from gandl_lib.evaluate import axes, cost, dose_response, moa, paired, probe_size, replicates, separability, zero_shot
+from gandl_lib.evaluate import (
+    axes,
+    clusters,
+    cost,
+    distances,
+    dose_response,
+    drug_control,
+    moa,
+    paired,
+    paradigms,
+    probe_size,
+    replicates,
+    separability,
+    zero_shot,
+)
 
 Tables = dict[str, pd.DataFrame]
 
@@ -64,6 +78,30 @@ def _moa(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.Data
     return {"{out}": table, "{out}_confusion": counts}
 
 
+def _distances(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": distances.distances(profiles, normalisation[0], seed)}
+
+
+def _drug_control(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    return {"{out}": drug_control.drug_control(profiles, normalisation[0], seed)}
+
+
+def _clusters(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
+    table, points = clusters.clusters(profiles, normalisation[0], seed)
+    return {"{out}": table, "{out}_points": points}
+
+
+def _paradigms(
+    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
+) -> Tables:
+    found = paradigms.paradigms(profiles, normalisation[0], seed)
+    return {"{out}" + (f"_{name}" if name else ""): table for name, table in found.items()}
+
+
 EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "separability": _separability,
     "axes": _axes,
@@ -72,4 +110,8 @@ EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "probe-size": _probe_size,
     "replicates": _replicates,
     "moa": _moa,
+    "distances": _distances,
+    "drug-control": _drug_control,
+    "clusters": _clusters,
+    "paradigms": _paradigms,
 }

@@ -30,6 +30,7 @@ from gandl_lib.methods.autoencoders import ConvAE
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
 from gandl_lib.methods.intensity import Intensity
+from gandl_lib.methods.paradigms import BYOL, Autoencoder, Regularised, Untrained, Weak
 from gandl_lib.methods.supervised import Supervised
 
 METHODS: dict[str, type[nn.Module]] = {
@@ -40,6 +41,11 @@ METHODS: dict[str, type[nn.Module]] = {
     "imagenet-collapsed": ImageNetCollapsed,
     "imagenet-concatenated": ImageNetConcatenated,
     "convae": ConvAE,
+    "weak": Weak,
+    "autoencoder": Autoencoder,
+    "regularised": Regularised,
+    "byol": BYOL,
+    "paradigm-random": Untrained,
 }
 
 
