@@ -212,27 +212,6 @@ show(
 narrate.probe(stats, n_wells)
 
 # %% [markdown]
-# ## What made it work
-#
-# Our first GAN-DL was worse than its own random weights. It saw crops of 64 pixels and read a flattened last layer. What
-# follows changes one choice of the present default at a time and trains each variant anew on the same images in the same
-# order. The screen is a simulated one of another seed, on which none of these choices was made.
-
-# %% tags=["hide-input"]
-ablation = recorded("what_matters")
-show(
-    figures.what_matters(ablation),
-    f"One choice changed at a time, {ablation['n_seen'].max()} images each, plates held out (simulated, recorded; `benchmarks/what_matters.py`). Distance from the open square is what training bought; distance from the dotted line, what pixel statistics cannot give.",
-)
-
-# %% tags=["remove-input"]
-narrate.what_matters(ablation)
-
-# %% [markdown]
-# Read the squares before the dots. Some choices help before anything is learned: they make a better random network, and a
-# paper that reports only the dot would call that learning. Reading *all layers* is the clearest case. And this is a short
-# training: what is slower here may be better after days.
-#
 # ## An image and its neighbours
 #
 # There is a trap in the recipe. Just before the dense layer StyleGAN2's discriminator looks at how much the images of a batch
