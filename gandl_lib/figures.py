@@ -644,44 +644,6 @@ def loss_curves(stats: pd.DataFrame) -> Figure:
     return figure
 
 
-@_drawn
-def what_matters(measured: pd.DataFrame, tap: str = "penultimate", split: str = "plate") -> Figure:
-    """Accuracy of GAN-DL's variants, a row each: trained filled, before its first step open; dotted, intensity.
-
-    Args:
-        measured: what `benchmarks/what_matters.py` writes.
-        tap, split: which of its rows.
-    """
-    part = measured[measured["split"] == split]
-    intensity = part.loc[part["variant"] == "intensity", "accuracy"].iloc[0]
-    part = part[part["tap"] == tap]
-    variants = list(dict.fromkeys(part["variant"]))
-    figure, ((axes,),) = _figure(0.27 * len(variants) + 1.0)
-    axes.axvline(intensity, color=METHODS["intensity"], linestyle=":", linewidth=1.4)
-    words = []
-    for row in part.itertuples():
-        style = _method_style("gandl" if row.n_seen else "gandl-random")
-        y = variants.index(row.variant) + (-0.13 if row.n_seen else 0.13)
-        axes.plot([row.ci_low, row.ci_high], [y, y], color=style["color"], linewidth=1.6)
-        axes.plot(row.accuracy, y, linestyle="", markerfacecolor=style["color"] if row.n_seen else "white", **style)
-        words.append(f"{row.variant} {_percent(row.accuracy)} {'trained' if row.n_seen else 'untrained'}")
-    axes.set_yticks(range(len(variants)), variants)
-    axes.set_ylim(len(variants) - 0.4, -0.6)
-    axes.set_xlabel("accuracy, C+ vs C-, with 95 % interval")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    marks = []
-    for method, label, open_ in (("gandl", "trained", False), ("gandl-random", "before its first step", True)):
-        style = _method_style(method)
-        face = "white" if open_ else style["color"]
-        marks.append(Line2D([], [], linestyle="", markerfacecolor=face, label=label, **style))
-    marks.append(Line2D([], [], linestyle=":", color=METHODS["intensity"], label="intensity statistics"))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, handletextpad=0.4)
-    figure.alt = f"Accuracy by variant: {'; '.join(words)}; intensity statistics {_percent(intensity)}."
-    return figure
-
-
 # ---- embeddings ----
 
 

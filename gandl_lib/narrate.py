@@ -198,27 +198,6 @@ def probe(stats: pd.DataFrame, n_wells: int) -> Output:
     )
 
 
-def what_matters(measured: pd.DataFrame, split: str = "plate") -> Output:
-    """Which choices made a difference, by `benchmarks/what_matters.py`: each variant against the default."""
-    part = measured[(measured["split"] == split) & (measured["n_seen"] > 0)]
-    sentences = []
-    for tap, title in (("penultimate", "The published layer"), ("blocks", "All layers")):
-        found = {row.variant: Score.of(row) for row in part[part["tap"] == tap].itertuples()}
-        raw = measured[(measured["split"] == split) & (measured["n_seen"] == 0) & (measured["tap"] == tap)]
-        untrained = {row.variant: Score.of(row) for row in raw.itertuples()}
-        base = found.pop("default")
-        groups = {
-            v: [f"{k} ({percent(s.value)})" for k, s in found.items() if verdict(s, base) == v] for v in _VERDICTS
-        }
-        says = f"**{title}.** The default reaches {base}, untrained {untrained['default']}."
-        for v, words in ((BELOW, "Worse"), (BEATS, "Better"), (SAME, "Not to be told from it")):
-            says += f" {words}: {listing(groups[v])}." if groups[v] else ""
-        lost = [f"{k} ({percent(s.value)})" for k, s in found.items() if verdict(s, untrained[k]) != BEATS]
-        says += f" Training bought nothing sure with {listing(lost)}." if lost else ""
-        sentences.append(says)
-    return points(*sentences)
-
-
 def probe_size(wells: pd.DataFrame) -> tuple[float, int]:
     """Majority rate among the control sites of a wells table, and about how many wells the running probe tests on."""
     from gandl_lib.train import PROBE_SITES
