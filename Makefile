@@ -35,8 +35,8 @@ lint: $(READY)  ## style and import directions
 	ruff format --check .
 	lint-imports
 
-bench: $(READY)  ## run every script of benchmarks/
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; python $$script; done
+bench: $(READY)  ## images a second against the plain reference; the other scripts of benchmarks/ say how to call them
+	python benchmarks/training_speed.py
 
 notebooks: $(READY)  ## write notebooks/*.ipynb anew from the .py beside them
 	python -m gandl_lib.chapters notebooks
