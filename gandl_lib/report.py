@@ -151,7 +151,8 @@ def montage_groups(tables: dict[str, pd.DataFrame], shards: Shards, n: int = 4) 
 
 
 def _short(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]) -> Iterator[str]:
-    yield f'<div class="box">{_said(narrate.screen(shards))}{_said(narrate.control_separation(tables.get("controls")))}'
+    what = _said(narrate.screen(shards)).replace("This build&#x27;s", "This", 1)
+    yield f'<div class="box">{what}{_said(narrate.control_separation(tables.get("controls")))}'
     curves = tables.get("dose_response")
     if curves is None:
         yield "<p>No hits can be called; the section on hits says why.</p></div>"
@@ -288,10 +289,11 @@ def _distrust(
 
 
 def _made(made: dict[str, Any], out: Path) -> Iterator[str]:
-    method = made["methods"][METHOD]
+    method, given = made["methods"][METHOD], made["begun"]["weights"]
     rows = {
         "network": f"GAN-DL, {method.get('n_seen', 0):,} crops seen",
-        "weights": f"{method.get('checkpoint', 'none')}, sha256 {str(method.get('checkpoint_sha256', ''))[:16]}…",
+        # Of weights trained here the sum is in provenance.json: it holds the minutes that training took.
+        "weights": f"{method['checkpoint']}, sha256 {given[:16]}…" if given else "trained here",
         "trained on": "simulated images" if method.get("simulated") else "real images",
         "channels of the network": ", ".join(method["channels"]) if "channels" in method else "those of the screen",
         "seed": str(made["seed"]),

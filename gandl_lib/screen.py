@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -76,7 +75,9 @@ class Found:
             "cell types": ", ".join(wells["cell_type"].unique()[:6]),
             **{f"wells that are {role}": n for role, n in roles.items()},
             "compounds": treated["compound"].nunique(),
-            "doses of a compound": f"{doses.min()} to {doses.max()}" if len(doses) else "none",
+            "doses of a compound": "none"
+            if doses.empty
+            else " to ".join(map(str, dict.fromkeys([doses.min(), doses.max()]))),
             "channels": ", ".join(self.layout.CHANNELS),
             "images": f"{self.shape[1]} x {self.shape[2]} pixels of {self.pixel_um:g} µm, {self.dtype}",
         }
@@ -442,7 +443,3 @@ def _write(path: Path, content: bytes) -> None:
         raise OSError(
             error.errno, f"cannot write {path}: {error.strerror}; make room there and run the same command again"
         ) from error
-
-
-if __name__ == "__main__":
-    screen(Path(sys.argv[1]), Path(sys.argv[2]))
