@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BEATS, SAME, BELOW = _VERDICTS = "beats", "cannot be told from", "falls below"
 
+LEARNT = {"": "none", "role": "C+, C-"}
+"""Columns of the wells table whose labels a method learnt, as the chapters call them; others go by their own name."""
 METHOD, UNTRAINED, INTENSITY, SHUFFLED = "gandl", "gandl-random", "intensity", "shuffled labels"
 
 
@@ -250,7 +252,7 @@ def methods(profiles: Sequence[AnnData]) -> pd.DataFrame:
                 "images seen in training": "–"
                 if made.get("n_seen") is None and "n_seen" in made
                 else made.get("n_seen", 0),
-                "labels learnt": {"": "none", "role": "C+, C-"}.get(made.get("label", ""), made.get("label", "")),
+                "labels learnt": LEARNT.get(made.get("label", ""), made.get("label", "")),
                 "training (minutes)": "–" if not minutes else f"{minutes:.1f}",
                 "looks at": f"{made['crops']} crops of {made['crop_px']} px" if made.get("crop_px") else "whole sites",
             }
@@ -990,7 +992,7 @@ def pairs(
     said: dict[str, list[str]] = {"better": [], "worse": [], "within noise": []}
     for row in rows.sort_values("difference", ascending=False).itertuples():
         which = "within noise" if row.p_value > level else "better" if row.difference > 0 else "worse"
-        p = f"p < {row.p_value:.2g}" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
+        p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
         said[which].append(f"{name(row.other)} ({100 * row.difference:+.1f} points, {p})")
     parts = [
         f"{title}: {listing(said[which])}."
@@ -1022,7 +1024,7 @@ def cost_table(cost: pd.DataFrame) -> pd.DataFrame:
             "images seen": number(row.images, ".0f"),
             "peak memory (MB)": number(row.peak_memory_MB, ".0f"),
             "dimensions": row.dimensions,
-            "labels learnt": row.labels if isinstance(row.labels, str) and row.labels else "none",
+            "labels learnt": LEARNT.get(row.labels, row.labels) if isinstance(row.labels, str) else "none",
         }
         for row in cost.itertuples()
     ]
@@ -1087,6 +1089,18 @@ def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Out
         if groups[v]
     ]
     return say(f"On {where} {name(method)} reaches {mine}.", *parts)
+
+
+def published(measured: pd.DataFrame) -> Output:
+    """What reading published embeddings takes (book/reference/published.csv)."""
+    row = measured.iloc[0]
+    return say(
+        f"All of RxRx19a, {row['sites']:.0f} sites of {row['features']:.0f} features in a table of",
+        f"{row['csv_MB'] / 1000:.1f} GB, becomes profiles in {row['processor_seconds'] / 60:.1f} minutes of one",
+        f"processor core and at most {row['peak_memory_MB'] / 1000:.1f} GB of memory",
+        "(measured on a simulated table of that size).",
+        "`--where` takes a part, say one cell type.",
+    )
 
 
 # ---- paradigms ----

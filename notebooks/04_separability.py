@@ -40,7 +40,7 @@ published = ""  # profiles (.h5ad) to judge alone and without an image, say of R
 # %% tags=["remove-cell"]
 
 from gandl_lib import figures, narrate, profiles
-from gandl_lib.chapters import check_parameters, need, paper
+from gandl_lib.chapters import check_parameters, need, paper, recorded
 from gandl_lib.evaluate import leaks
 from gandl_lib.figures import show, table
 
@@ -71,6 +71,9 @@ method = scores["method"].iloc[0]  # the one that the text is about: GAN-DL, or 
 #     gandl fetch rxrx19a data/rxrx19a --no-images --embeddings
 #     gandl profiles data/rxrx19a/embeddings.csv data/rxrx19a/metadata.csv baseline.h5ad
 #     papermill notebooks/04_separability.ipynb out.ipynb -k python3 -p published baseline.h5ad
+
+# %% tags=["remove-input"]
+narrate.published(recorded("published"))
 
 # %% [markdown]
 # ## The protocol

@@ -575,7 +575,7 @@ def test_differences_are_the_others_lead_whichever_way_they_were_written():
 def test_pairs_say_better_worse_and_noise():
     said = repr(narrate.pairs(PAIRED))
     assert "Better than it: supervised baseline (+8.0 points, p = 0.004)" in said
-    assert "Worse than it: intensity statistics (-10.0 points, p < 0.0005)" in said
+    assert "Worse than it: intensity statistics (-10.0 points, p < 0.001)" in said
     assert "neither: ConvAE (-1.0 points, p = 0.6)" in said
     assert "Of 3 comparisons of equals, 0.2 would" in said
     assert "nothing to compare" in repr(narrate.pairs(None)) and "nothing" in repr(narrate.pairs(PAIRED, "position"))

@@ -1,12 +1,15 @@
 """Embeddings that others have published become profiles, whatever their order, and say what is wrong with them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_profiles import make_profiles
 
-from gandl_lib import profiles
+from gandl_lib import chapters, profiles
 from gandl_lib.cli import app
 from gandl_lib.datasets import rxrx19a
 
@@ -79,3 +82,26 @@ def test_the_real_plate_map(gandl_data, tmp_path, rng):
     table.to_csv(tmp_path / "embeddings.csv.gz", index=False)
     found = profiles.published(tmp_path / "embeddings.csv.gz", gandl_data / "rxrx19a" / "metadata.csv")
     assert found.n_obs == 21_440 and set(found.obs["role"]) >= {"C+", "C-", "treated", "UV"}
+
+
+def test_chapters_judge_published_profiles_without_the_workflow(tmp_path, monkeypatch):
+    (tmp_path / "Snakefile").touch()
+    shutil.copytree(Path(chapters.__file__).parents[1] / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chapters.subprocess, "run", None)  # would fail if the workflow were called
+    given = make_profiles("baseline", compounds={"cure": (1.0, 1.5, 0.9)}, sites=1)
+    profiles.write(given, tmp_path / "theirs.h5ad")
+    for chapter in ("04_separability", "05_dose_response"):
+        names = chapters.needs(Path(chapters.__file__).parents[1] / "notebooks" / f"{chapter}.py")
+        found = dict(zip(names, chapters.need("quick", *names, published="theirs.h5ad"), strict=True))
+        tables = {name: pd.read_csv(path) for name, path in found.items() if path and path.suffix == ".csv"}
+        assert all(set(t["method"]) <= {"baseline", "shuffled labels"} for t in tables.values())
+        assert found.get("profiles/gandl.h5ad", tmp_path / "theirs.h5ad") == tmp_path / "theirs.h5ad"
+        absent = {name for name, path in found.items() if path is None}
+        assert absent == {name for name in names if name.endswith("?")} | {
+            name for name in names if name in ("paired.csv", "profiles/gandl-random.h5ad", "profiles/intensity.h5ad")
+        }
+    monkeypatch.setattr("gandl_lib.evaluate.EVALUATIONS", {})  # the second time, tables are read
+    assert chapters.need("quick", "separability.csv", published="theirs.h5ad")[0].exists()
+    with pytest.raises(ValueError, match="no such profiles; `gandl profiles"):
+        chapters.need("quick", "separability.csv", published="others.h5ad")

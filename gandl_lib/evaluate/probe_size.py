@@ -17,7 +17,7 @@ from gandl_lib.evaluate.separability import TASKS, Task, _has_learnt
 from gandl_lib.profiles import by_method
 from gandl_lib.splits import by_well
 
-SIZES = (8, 16, 32, 64, 128, 256, 512)
+SIZES = (8, 16, 32, 64, 128)
 DRAWS = 4
 HEADER = ("method", "n_wells", "accuracy", "lowest", "highest", "balanced_accuracy", "majority_rate", "n_test_wells")
 
