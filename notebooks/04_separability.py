@@ -169,6 +169,19 @@ table(
 )
 
 # %% [markdown]
+# ## A screen it has never seen
+#
+# The shipped network was trained on images of this screen, without labels, and its crop and its head were chosen on these
+# very wells. So it was asked about a screen of another seed: other plates, other cells, other wells, on which it was not
+# trained and nothing was chosen but which of two late checkpoints to ship.
+
+# %% tags=["hide-input"]
+table(
+    narrate.percents(recorded("fresh_screen").query("task == 'C+ vs C-'")),
+    "C+ against C- on a simulated screen of seed 1, recorded once (`book/reference/fresh_screen.provenance.json`).",
+)
+
+# %% [markdown]
 # ## A score without an image
 #
 # Now the trap of chapter 01. All uninfected wells lie in columns of their own. Here is a machine that is given the row and
