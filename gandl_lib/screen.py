@@ -356,7 +356,7 @@ def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> p
         ["well_id", "plate_id", "well", "role", "compound", "concentration_uM", "cell_type"]
     ].reset_index(drop=True)
     table["sites"] = per_well.obs["n_sites"].to_numpy()
-    lost = shards.skipped["site_id"].str.rpartition("_")[0].value_counts()
+    lost = shards.skipped["site_id"].str.replace(r"_[^_]*$", "", regex=True).value_counts()
     table["sites_left_out"] = table["well_id"].map(lost).fillna(0).astype(int)
     features = per_well.n_vars // len(shards.channels)  # of each channel; the first is its mean
     for c, channel in enumerate(shards.channels):
