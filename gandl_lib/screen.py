@@ -280,6 +280,7 @@ def _embed(source: str, shards: Shards, out: Path, name: str, preset: str | None
     if not path.exists():
         method, provenance = embedding.open_method(source, shards.channels, preset, seed)
         provenance["method"] = name
+        provenance["trained_on_simulated"] = provenance.get("simulated")  # `simulated` will be that of these images
         profiles.write(embedding.embed(method, shards, provenance=provenance), path)
     return profiles.read(path)
 
