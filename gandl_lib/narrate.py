@@ -912,7 +912,7 @@ def what_to_distrust(
     if simulated:
         doubts.append("**The images are simulated.** Nothing here says anything about real cells.")
     mine = methods[METHOD]
-    if "checkpoint" in mine and mine.get("simulated") and not simulated:
+    if "checkpoint" in mine and mine.get("trained_on_simulated") and not simulated:
         doubts.append(
             "**The network has never seen a real cell**: it learned from simulated images. Train it on this screen"
             " (`--train`) before you believe it over the intensity statistics."

@@ -294,7 +294,7 @@ def _made(made: dict[str, Any], out: Path) -> Iterator[str]:
         "network": f"GAN-DL, {method.get('n_seen', 0):,} crops seen",
         # Of weights trained here the sum is in provenance.json: it holds the minutes that training took.
         "weights": f"{method['checkpoint']}, sha256 {given[:16]}…" if given else "trained here",
-        "trained on": "simulated images" if method.get("simulated") else "real images",
+        "trained on": "simulated images" if method.get("trained_on_simulated") else "real images",
         "channels of the network": ", ".join(method["channels"]) if "channels" in method else "those of the screen",
         "seed": str(made["seed"]),
         **{name: str(version) for name, version in made["versions"].items()},

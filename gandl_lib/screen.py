@@ -280,6 +280,7 @@ def _embed(source: str, shards: Shards, out: Path, name: str, preset: str | None
     if not path.exists():
         method, provenance = embedding.open_method(source, shards.channels, preset, seed)
         provenance["method"] = name
+        provenance["trained_on_simulated"] = provenance.get("simulated")  # `simulated` will be that of these images
         profiles.write(embedding.embed(method, shards, provenance=provenance), path)
     return profiles.read(path)
 
@@ -356,7 +357,7 @@ def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> p
         ["well_id", "plate_id", "well", "role", "compound", "concentration_uM", "cell_type"]
     ].reset_index(drop=True)
     table["sites"] = per_well.obs["n_sites"].to_numpy()
-    lost = shards.skipped["site_id"].str.rpartition("_")[0].value_counts()
+    lost = shards.skipped["site_id"].str.replace(r"_[^_]*$", "", regex=True).value_counts()
     table["sites_left_out"] = table["well_id"].map(lost).fillna(0).astype(int)
     features = per_well.n_vars // len(shards.channels)  # of each channel; the first is its mean
     for c, channel in enumerate(shards.channels):

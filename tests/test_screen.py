@@ -322,7 +322,7 @@ def test_a_hit_with_fewer_cells_is_doubted():
 def test_a_network_that_saw_simulated_cells_only_is_doubted():
     tables = _tables(1.0)
     sites = tables["wells"].assign(well="A01", plate_id=["P", "P", "P", "Q", "Q"])
-    mine = {"gandl": {"checkpoint": "x", "simulated": True}}
+    mine = {"gandl": {"checkpoint": "x", "trained_on_simulated": True}}
     assert "never seen a real cell" in narrate.what_to_distrust(tables, sites, False, mine).bundle["text/markdown"]
     assert "images are simulated" in narrate.what_to_distrust(tables, sites, True, mine).bundle["text/markdown"]
 
