@@ -225,18 +225,19 @@ show(
 
 # %% [markdown]
 # Fig. 3 has these two for every embedding, and so do we: C+ and C- wells in both cell types (E2), and the two cell types (C2),
-# with histograms instead of clouds. The further the two hills are apart in units of their width, the better the axis.
+# with histograms instead of clouds. The further the two hills are apart in units of their width, the better the axis. Where
+# there are no hills but heaps at the ends, +1 and -1 are so close together, compared with the noise, that wells lie anywhere.
 
 # %% tags=["hide-input"]
 show(
     figures.axes_of_all(axes, "E2"),
-    "Where control wells lie on the E2 axis of each embedding; unseen by the axis they are measured on.",
+    "Where control wells lie on the E2 axis of each embedding, unseen by the axis they are measured on; what lies beyond the ends is counted at the ends.",
 )
 
 # %% tags=["hide-input"]
 show(
     figures.axes_of_all(axes, "C2"),
-    "Where control wells of the two cell types lie on the C2 axis of each embedding.",
+    "Where control wells of the two cell types lie on the C2 axis of each embedding, drawn the same way.",
 )
 
 # %% [markdown]
