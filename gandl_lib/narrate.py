@@ -731,8 +731,10 @@ def hit_table(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def truth_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """dose_truth.csv for readers."""
+def truth_table(compared: pd.DataFrame | None) -> pd.DataFrame | None:
+    """dose_truth.csv for readers; None where nobody knows the truth."""
+    if compared is None:
+        return None
     names = {
         "n_effective": "effective",
         "auroc": "AUROC of efficacy",
