@@ -1423,6 +1423,8 @@ def setups_plot(
             axes.axvline(table["majority_rate"].iloc[0], color=GREY, linestyle=":", linewidth=1.2)
         if metric in ("normalised_d", "roc_auc"):
             axes.axvline(0.5 if metric == "roc_auc" else 0, color=GREY, linestyle=":", linewidth=1.2)
+        if metric == "n_clusters":
+            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_title(textwrap.fill(MEASURES[metric], 34), loc="left", fontsize=9)

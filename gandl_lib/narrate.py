@@ -1195,12 +1195,15 @@ def paradigm_choices(table: pd.DataFrame, value: str, ends: str, what: str) -> O
             wide = wide.dropna()
             gain = float((wide[value, True] - wide[value, False]).mean())
             h = float(np.sqrt((wide["half", True] ** 2 + wide["half", False] ** 2).sum()) / len(wide))
-            verdict_ = (
-                "alters nothing that these wells could show" if abs(gain) <= h else "helps" if gain > 0 else "harms"
-            )
+            verdict_ = "more" if abs(gain) > h else "no more"
             between = f"({gain - h:+.3f} to {gain + h:+.3f})"
             pairs = _count(len(wide), "pair")
-            sentences.append(f"{words} changes {what} by {gain:+.3f} {between} on average over {pairs}: it {verdict_}.")
+            sentences.append(
+                f"{words} changes {what} by {gain:+.3f} {between} on average over {pairs}: "
+                f"{verdict_} than the chance of wells explains."
+            )
+    if sentences:
+        sentences.append("The chance of another start of training is not in these intervals.")
     return say(*sentences)
 
 

@@ -51,8 +51,8 @@ def test_a_winner_is_named_only_where_intervals_allow(table):
 
 def test_a_choice_helps_only_where_the_pairs_say_so(table):
     text = repr(narrate.paradigm_choices(table, "normalised_d", "d", "d"))
-    assert "Augmentation changes d by +0.100" in text and "it helps" in text
-    assert "Multi-crop changes d by +0.000" in text and "alters nothing that these wells could show" in text
+    assert "Augmentation changes d by +0.100" in text and ": more than the chance" in text
+    assert "Multi-crop changes d by +0.000" in text and ": no more than" in text
 
 
 def test_words_for_costs_flaws_and_inert_drugs(table):

@@ -30,7 +30,7 @@ from gandl_lib.profiles import by_method, normalise
 from gandl_lib.splits import by_well
 
 HIDDEN = 32
-EPOCHS = 20
+EPOCHS = 60  # after 20, one that goes on from the last point is ahead for no better reason than having seen more
 COMPONENTS = 64  # of those few hundred wells the rest is noise, and most of the time
 GRID = {"learning_rate_init": (0.003, 0.03), "momentum": (0.5, 0.9), "alpha": (1e-4, 1e-1)}
 VARIANTS = ("corrected", "as published")
