@@ -139,7 +139,7 @@ def _lines(path: Path) -> list[str]:
 def _lasting(value: object) -> object:
     """Without what depends on the clock, and on the sums of files that hold it."""
     if isinstance(value, dict):
-        moving = ("minutes", "images_per_second", "checkpoint_sha256", "git_commit")
+        moving = ("minutes", "images_per_second", "peak_memory_MB", "checkpoint_sha256", "git_commit")
         return {k: _lasting(v) for k, v in value.items() if k not in moving}
     return value
 

@@ -136,7 +136,7 @@ def _run(data: Path, out: Path) -> tuple[dict[str, pd.DataFrame], str]:
 def test_without_controls_the_rest_is_delivered(tmp_path):
     tables, text = _run(without_controls(small(tmp_path / "d", control=None)), tmp_path / "o")
     assert {"wells", "edge_effects"} <= set(tables) and not {"efficacy", "controls", "dose_response"} & set(tables)
-    assert "at least 3 wells of C+ and of C-" in text and "cannot be judged" in text
+    assert "at least 4 wells of C+ and of C-" in text and "cannot be judged" in text
     assert (tmp_path / "o" / "profiles.h5ad").exists()
     before = files(tmp_path / "o")
     screen.screen(tmp_path / "d", tmp_path / "o", images=32)

@@ -32,11 +32,12 @@ def within_chance(accuracy: float, n_wells: int) -> bool:
 def tables() -> dict:
     """What `gandl evaluate` writes, by name of the evaluation, for one method."""
     p = make_profiles("ours", compounds={"cure": (1.0, 1.5, 0.9)}, sites=1)
-    return {name: evaluate([p], ("all",), None, 0) for name, evaluate in EVALUATIONS.items()}
+    known = {name: evaluate for name, evaluate in EVALUATIONS.items() if name != "moa"}  # asks for mechanisms: test_moa
+    return {name: evaluate([p], ("all",), None, 0) for name, evaluate in known.items()}
 
 
 def test_every_evaluation_runs_by_its_command_line_name(tables):
-    assert set(tables) == set(EVALUATIONS)
+    assert set(tables) == set(EVALUATIONS) - {"moa"}
     for name, named in tables.items():
         assert "{out}" in named, f"{name} has a main table"
         for table in named.values():
