@@ -328,7 +328,9 @@ def _draw(method: nn.Module, path: Path, seed: int, n: int = 8) -> None:
     grey = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0, 3)  # [CHNW]
     path.parent.mkdir(exist_ok=True)
     grid = grey.reshape(grey.shape[0] * grey.shape[1], -1).numpy()
-    Image.fromarray(grid).save(path)
+    partial = path.with_name(path.name + ".partial")
+    Image.fromarray(grid).save(partial, format="PNG")
+    os.replace(partial, path)
 
 
 def _agree(run: Path, resolved: dict[str, Any]) -> None:
