@@ -1112,9 +1112,9 @@ def setups(table: pd.DataFrame) -> pd.DataFrame:
     """paradigms.csv for readers: a line a setup, intervals in words."""
     table = figures.tidy_setups(table)
 
-    def with_interval(value: str, ends: str) -> list[str]:
+    def with_interval(value: str, ends: str) -> list[str | None]:
         return [
-            f"{v:.2f} ({low:.2f} to {high:.2f})"
+            None if np.isnan(v) else f"{v:.2f} ({low:.2f} to {high:.2f})"
             for v, low, high in zip(table[value], table[f"{ends}_low"], table[f"{ends}_high"], strict=True)
         ]
 
@@ -1211,7 +1211,7 @@ def inert_drugs(distances_: pd.DataFrame) -> Output:
     """The check of d: drugs that do nothing are as far from each other as from the controls."""
     part = distances_[distances_["drug_class"] == "inert"]
     if part.empty:
-        return say("This screen has no drugs that are known to do nothing, so d cannot be checked on them.")
+        return say("This screen has no two drugs that are known to do nothing, so d cannot be checked on them.")
     zero = ((part["ci_low"] <= 0) & (part["ci_high"] >= 0)).sum()
     return say(
         f"The check: for pairs of drugs that do nothing, d has to be 0. Its interval holds 0 in {zero} of "

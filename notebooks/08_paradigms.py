@@ -184,8 +184,8 @@ table(
 narrate.flaws(flaws)
 
 # %% [markdown]
-# The first three are slips of the exams, and alter every row alike or nearly so. The last two are slips of training, and are seen
-# in one pair of runs each: the difference between two runs holds the chance of both. The regulariser's loss is added as a
+# The first three are slips of the exams and can alter any row. The last two are slips of training, and are seen in one pair of
+# runs each: the difference between two runs holds the chance of both. The regulariser's loss is added as a
 # number without a gradient. What was called regularised learning is then, step for step, an autoencoder; a test of this
 # project says so to the last digit.
 

@@ -63,7 +63,7 @@ def test_words_for_costs_flaws_and_inert_drugs(table):
         {"drug_class": ["inert"] * 2, "ci_low": [-0.1, 0.1], "ci_high": [0.1, 0.2], "normalised_d": [0.0, 0.15]}
     )
     assert "holds 0 in 1 of 2 cases" in repr(narrate.inert_drugs(inert)) and "0.150" in repr(narrate.inert_drugs(inert))
-    assert "no drugs that are known to do nothing" in repr(narrate.inert_drugs(inert[:0]))
+    assert "no two drugs that are known to do nothing" in repr(narrate.inert_drugs(inert[:0]))
 
 
 def test_no_cluster_is_said(table):
