@@ -220,12 +220,14 @@ def loop(
             if not all(np.isfinite(v) for v in line.values()):
                 raise FloatingPointError(f"{run}: training diverged before image {n_seen}: {line}.")
             line |= {"images_per_second": n_steps * method.batch / elapsed, "minutes": minutes}
+            line["peak_memory_MB"] = peak_memory_MB()
             if first:
                 _tick(method, crops, run, header, config, n_seen, line, labels)
             sums, steps, n_steps, begun = defaultdict(float), defaultdict(int), 0, time.monotonic()
     progress.close()
     if first:
-        cost = {"n_seen": n_seen, "minutes": minutes, "peak_memory_MB": peak_memory_MB()}
+        # As logged, not as measured now: a run that was killed after its last tick ends in the same file.
+        cost = {"n_seen": n_seen, "minutes": minutes, "peak_memory_MB": read_stats(run)[-1].get("peak_memory_MB")}
         best = run / "best.safetensors"
         tensors, chosen = checkpoints.read(best) if best.exists() else (checkpoints.weights(method), {})
         checkpoints.save(run / "weights.safetensors", tensors, header | chosen | cost | checkpoints.environment())
