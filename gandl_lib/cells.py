@@ -39,7 +39,7 @@ import pandas as pd
 from scipy import ndimage
 
 from gandl_lib import shards
-from gandl_lib.datasets._simulation import for_each
+from gandl_lib.datasets._processes import for_each
 from gandl_lib.shards import Shards
 
 NUCLEUS = "DNA"
