@@ -177,6 +177,19 @@ def join(paths: Positional[tuple[Path, ...]]) -> None:
 
 
 @app.command
+def export(source: Positional[str], out: Positional[Path]) -> None:
+    """Write profiles or images in a form that others read; the name of OUT says which.
+
+    Args:
+        source: profiles (.h5ad), or a store made by `gandl shard`.
+        out: .csv, .csv.gz or .parquet for profiles; for a store .ome.zarr, or a new folder for TIFFs and metadata.csv.
+    """
+    from gandl_lib import export as exporting
+
+    exporting.export(source, out)
+
+
+@app.command
 def profiles(
     embeddings: Positional[Path],
     metadata: Positional[Path],

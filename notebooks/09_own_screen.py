@@ -180,11 +180,29 @@ show(
 # %% [markdown]
 # ## Take it elsewhere
 #
-# `profiles.h5ad` holds a row a well and opens wherever people analyse profiles:
+# `profiles.h5ad` holds a row a well. Whoever works with AnnData opens it as it is; for everybody else
 #
-#     profiles = anndata.read_h5ad("OUT/profiles.h5ad")                        # scanpy: sc.pp.neighbors(profiles), sc.tl.umap(profiles)
-#     wide = profiles.obs.join(profiles.to_df().add_prefix("feature_"))        # pycytominer, R: wide.to_csv("profiles.csv")
-#     copairs.map.average_precision(wide, wide.filter(like="feature_").to_numpy(), ["compound"], [], [], ["compound"])
+#     gandl export OUT/profiles.h5ad profiles.csv        # or .csv.gz, or .parquet, for R too
+#
+# writes one table: what is known of a well in columns that begin with `Metadata_`, and then its features.
+#
+#     # pycytominer: normalise to the negative controls
+#     table = pandas.read_csv("profiles.csv")
+#     features = [column for column in table if not column.startswith("Metadata_")]
+#     result = pycytominer.normalize(table, features, samples="Metadata_role == 'C-'", method="standardize")
+#
+#     # copairs: do wells of a compound find each other among those of the others?
+#     treated = pandas.read_csv("profiles.csv").query("Metadata_role == 'treated'").reset_index(drop=True)
+#     features, compound = treated.filter(like="feature_").to_numpy(), ["Metadata_compound"]
+#     result = copairs.map.average_precision(treated.filter(like="Metadata_"), features, compound, [], [], compound)
+#
+#     # scanpy: neighbours and a map of them
+#     result = scanpy.read_h5ad("profiles.h5ad")
+#     scanpy.pp.neighbors(result, use_rep="X")
+#     scanpy.tl.umap(result)
+#
+# The images leave too: `gandl export OUT/screen.zarr screen.ome.zarr` writes OME-Zarr 0.5, a high-content plate a group, for
+# napari and other viewers; any other name is a folder of OME-TIFFs with a table, which `gandl screen` reads again.
 #
 # The tables are CSV. The report itself is one file; send it to whoever asked for the screen.
 #
