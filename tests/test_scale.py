@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import anndata
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from built import copy_of_project, snakemake
 from server import Server
 
 from gandl_lib import cli, profiles
@@ -190,3 +192,13 @@ def test_parts_that_are_not_of_one_whole_are_refused(here, make_screen, tmp_path
     refused("does not begin at row 12, where the part before ends", one, two, shifted)
     (tmp_path / "torn.h5ad").write_bytes(three.read_bytes()[:500])
     refused("torn.h5ad: not a readable .h5ad file", one, two, tmp_path / "torn.h5ad")
+
+
+def test_the_workflow_embeds_in_parts_where_the_profile_says_so(tmp_path):
+    folder = copy_of_project(tmp_path / "project")
+    with open(folder / "config" / "tiny.yaml", "a") as config:
+        config.write("parts: 3\n")
+    target = "results/tiny/profiles/gandl-random.h5ad"
+    run = snakemake(folder, target, "--dry-run", "--quiet", "reason", capture_output=True)
+    planned = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout, re.MULTILINE))
+    assert (planned.get("embed_part"), planned.get("join"), planned.get("embed")) == ("3", "1", None), run.stderr
