@@ -54,7 +54,7 @@ EMBED_SRC = library("views embed checkpoints")
 EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
 OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
 PAGE_SRC = library("evaluate/leaks") + [str(p) for f in ("figures", "narrate") for p in sorted(Path("gandl_lib", f).glob("*.py"))]
-CHAPTER_SRC = library("chapters") + PAGE_SRC
+CHAPTER_SRC = library("chapters throughput") + PAGE_SRC
 BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import tracemalloc
 from pathlib import Path
 
 import anndata
 import fsspec
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from built import copy_of_project, snakemake
 from server import Server
 
-from gandl_lib import cli, profiles
-from gandl_lib.embed import embed
+from gandl_lib import cli, narrate, profiles, throughput
+from gandl_lib.embed import crops_per_side, embed, open_method
 from gandl_lib.methods import gandl
 from gandl_lib.shards import Shards, write
 
@@ -202,3 +204,68 @@ def test_the_workflow_embeds_in_parts_where_the_profile_says_so(tmp_path):
     run = snakemake(folder, target, "--dry-run", "--quiet", "reason", capture_output=True)
     planned = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout, re.MULTILINE))
     assert (planned.get("embed_part"), planned.get("join"), planned.get("embed")) == ("3", "1", None), run.stderr
+
+
+# ---- what it costs ----
+
+
+def test_memory_does_not_grow_with_the_number_of_images(here):
+    """Of four times the sites only the result and the table of wells are four times as large."""
+
+    class Many(Shards):
+        def __init__(self, path: Path, times: int):
+            super().__init__(path)
+            self.times = times
+            self.wells = pd.concat([super().wells] * times, ignore_index=True)
+            self.shape = (5, 128, 128)
+
+        def __len__(self) -> int:
+            return self.times * self._length
+
+        def read_many(self, indices: np.ndarray) -> np.ndarray:
+            return np.zeros((len(indices), *self.shape), np.uint8)
+
+    method, made = open_method("intensity", "abcde")
+    peaks = {}
+    for times in (2, 8):
+        store = Many(here, times)
+        assert store.wells.shape[0] == len(store) and store.limits.shape == (5, 2)
+        tracemalloc.start()
+        embed(method, store, provenance=made, batch=4, progress=False)
+        peaks[times] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    images = 120 * 5 * 128 * 128  # bytes of the sites that one has and the other has not
+    assert peaks[8] - peaks[2] < images / 20, peaks
+
+
+def test_rates_are_of_what_they_say(make_screen, tmp_path):
+    data = make_screen(size=(16, 24))
+    store = Shards(write(data, tmp_path / "s.zarr"))
+    method, made = gandl.GANDL(SMALL, 5).eval(), {"method": "m"}
+    found = throughput.rates(data, store, method, made, sites=6).set_index("stage")
+    assert list(found.index) == ["decode", "shard", "read", "embed"] and (found["sites_per_second"] > 0).all()
+    each = found["per_second"] / found["sites_per_second"]
+    np.testing.assert_allclose(each, [5 * 16 * 24] * 3 + [crops_per_side(16, 8) ** 2])
+    assert set(tmp_path.iterdir()) == {data, tmp_path / "s.zarr"}
+    with pytest.raises(ValueError, match="was not made from .*other: the first image differs"):
+        throughput.rates(make_screen("other", size=(16, 24), seed=1), store, method, made)
+
+
+def test_costs_are_work_over_rate():
+    """By hand: 100 sites of 2 x 64 x 64 at 8192 values a second and core are 100 s; 9 crops of 32 each."""
+    rates = pd.DataFrame(
+        {"stage": ["decode", "shard", "read", "embed"], "per_second": [9e9, 8192.0, 9e9, 18.0],
+         "unit": ["values"] * 3 + ["crops"], "cores": [1, 1, 1, 2]}
+    )  # fmt: skip
+    found = throughput.cost(rates, 32, 100, (2, 64, 64), (1, 4)).set_index("stage")
+    np.testing.assert_allclose(found.loc["shard", ["hours_on_1", "hours_on_4"]].astype(float), [100 / 3600, 25 / 3600])
+    np.testing.assert_allclose(found.loc["embed", ["hours_on_1", "hours_on_4"]].astype(float), [100 / 3600, 25 / 3600])
+    assert found["device"].tolist() == ["core here"] * 2
+    yours = throughput.cost(rates, 32, 100, (2, 64, 64), (1, 4), crops_per_second=900.0).set_index("stage")
+    assert yours.loc["embed", "hours_on_1"] == pytest.approx(1 / 3600) and yours.loc["embed", "device"] == "your device"
+    assert yours.loc["shard"].equals(found.loc["shard"])
+    assert "No GPU was measured" in narrate.cost_of_screen(found.reset_index(), 100).plain
+    assert "900 crops a second, is the one given" in narrate.cost_of_screen(yours.reset_index(), 100).plain
+    assert "On one core" in narrate.throughput(rates).plain
+    with pytest.raises(ValueError, match="found -1, 305520"):
+        throughput.cost(rates, 32, crops_per_second=-1)
