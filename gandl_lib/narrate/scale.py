@@ -36,8 +36,8 @@ def cost_of_screen(cost: pd.DataFrame, sites: int) -> Output:
     return say(
         f"At these rates, {sites} sites take {_times(by_stage.loc['shard'], 'core')} to pack, and",
         f"{_times(by_stage.loc['embed'], 'device' if yours else 'core')} to embed. {source}",
-        "Both are divided by the number of devices, as no site waits for another. Training is not in it: it costs what one",
-        "chooses to show it.",
+        "Both are divided by the number of devices, as no site waits for another. Training is not in it: it costs what",
+        "one chooses to show it.",
     )
 
 
