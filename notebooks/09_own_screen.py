@@ -250,4 +250,4 @@ narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)
 #     gandl join part-*.h5ad profiles.h5ad
 #
 # `parts: 16` in a profile of `config/` makes the workflow do so. Memory holds two batches of images and the profiles of a
-# part, however long the screen is; the table of wells, with its few hundred bytes a site, is all that grows.
+# part, however long the screen is; the table of wells, with a few kilobytes a site, is all that grows.
