@@ -2,8 +2,8 @@
 
 Every stage runs in a process of its own, on one core, over a screen in RxRx19a's layout. A few sites are simulated; the
 others are hard links to them, so that the decoder sees real files and making them takes no time. `MB` is the largest
-resident memory beyond what the imports took, and `kB a site` how much of it three more N sites added: the table of wells
-and, for `embed`, the profiles; a site of 128 pixels is 82 kB. `parts` is `embed` in parts, one after the other.
+resident memory beyond what the imports took, and `kB a site` how much of it three more N sites added: the table of
+wells and, for `embed`, the profiles; a site of 128 pixels is 82 kB. `parts` is `embed` in parts, one after the other.
 
     python benchmarks/scale.py --pixels 128 --sites 256 --method gandl-random --preset quick32
 """
