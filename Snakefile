@@ -214,9 +214,13 @@ rule shard:
 # ---- methods ----
 
 
+EMBEDDING = ("tap", "turns")  # settings of a row that its training knows nothing of
+
+
 def options(settings):
     """Command line options, without what names a row's method or its weights."""
-    return [f"--{name}={value}" for name, value in settings.items() if name not in ("method", "weights")]
+    named = {name: value for name, value in settings.items() if name not in ("method", "weights")}
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in named.items()]
 
 
 def method_of(w):
@@ -235,7 +239,7 @@ rule train:
         shards=f"{R}/shards/screen.zarr",
         run=f"{R}/runs/{{method}}",
         method=method_of,
-        options=lambda w: options(METHODS[w.method]),
+        options=lambda w: options({name: value for name, value in METHODS[w.method].items() if name not in EMBEDDING}),
         seed=SEED,
     threads: 2
     shell:
@@ -275,7 +279,7 @@ def embedded(w):
 def embed_options(w):
     settings = METHODS[w.method]
     if "weights" in settings or "images" in settings:
-        settings = {name: settings[name] for name in ("tap", "turns") if name in settings}
+        settings = {name: settings[name] for name in EMBEDDING if name in settings}
     else:
         settings = settings | {"seed": SEED}
     return options(settings | {"name": w.method})

@@ -162,7 +162,7 @@ def embed(
             if start == 0:  # only now is the number of features known
                 X = np.empty((len(rows) * tiles**2, found.shape[1]), np.float32)
             X[start * tiles**2 : stop * tiles**2] = found.float().cpu().numpy()
-            bar.update(len(images))
+            bar.update(stop - start)
     method.train(was_training)
     obs = shards.wells.iloc[np.repeat(rows, tiles**2)]
     obs = obs.set_axis([str(k) for k in range(first * tiles**2, first * tiles**2 + len(obs))])

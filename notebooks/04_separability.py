@@ -182,6 +182,16 @@ table(
 )
 
 # %% [markdown]
+# ## In all eight ways
+#
+# A field of cells has no up. The network was trained on crops in all eight ways they can lie, but it was asked about each
+# crop once, as it lay. `gandl embed --turns` asks eight times and averages, which the profiles for a GPU do by default. On
+# the same screen of another seed:
+
+# %% tags=["remove-input"]
+narrate.eight_ways(recorded("eight_ways"))
+
+# %% [markdown]
 # ## A score without an image
 #
 # Now the trap of chapter 01. All uninfected wells lie in columns of their own. Here is a machine that is given the row and

@@ -117,3 +117,8 @@ def test_intensity_statistics_are_numpys_and_blind_to_position():
     np.testing.assert_allclose(found[..., 4:], np.moveaxis(np.quantile(x, QUANTILES, axis=2, method="nearest"), 0, 2))
     shuffled = images.flatten(2)[:, :, torch.randperm(99)].reshape(images.shape)
     torch.testing.assert_close(Intensity(IntensityConfig(), 3).embed(shuffled).reshape(2, 3, -1).numpy(), found)
+
+
+def test_the_bar_counts_sites_and_not_their_crops(store, capsys):
+    embed(gandl.GANDL(SMALL, 5).eval(), store, provenance={"method": "m"})
+    assert f"{len(store)}/{len(store)}" in capsys.readouterr().err

@@ -82,6 +82,23 @@ def held_out_plates(scores: pd.DataFrame, method: str = METHOD, normalisation: s
     return points(*sentences) if sentences else say("This screen has too few plates to hold any out.")
 
 
+def eight_ways(table: pd.DataFrame) -> Output:
+    """What averaging over the eight ways to lay a crop adds, to a trained network and an untrained one, and its price.
+
+    Args:
+        table: of benchmarks/eight_ways.py.
+    """
+    sentences = []
+    for (split, method), part in table.groupby(["split", "method"], sort=False):
+        by = {row.turns: Score.of(row) for row in part.itertuples()}
+        word = {BEATS: "more than", SAME: "not to be told from", BELOW: "less than"}[verdict(by[True], by[False])]
+        sentences.append(
+            f"**{name(method)}, {split}s held out.** {by[True]} in all eight ways, {word} {by[False]} as they lie."
+        )
+    seconds = table.groupby("turns")["cpu_seconds_a_site"].mean()
+    return points(*sentences, f"The price is {seconds[True] / seconds[False]:.1f} times the time.")
+
+
 def leaks(position: pd.DataFrame, zones: pd.DataFrame) -> Output:
     """What position alone can do, and whether the images know it (evaluate/leaks.py)."""
     alone = {row.split: Score.of(row) for row in position.itertuples()}
