@@ -53,7 +53,8 @@ TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
 EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
 OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
-CHAPTER_SRC = library("chapters figures narrate evaluate/leaks")
+PAGE_SRC = library("evaluate/leaks") + [str(p) for f in ("figures", "narrate") for p in sorted(Path("gandl_lib", f).glob("*.py"))]
+CHAPTER_SRC = library("chapters") + PAGE_SRC
 BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
 
 
@@ -474,7 +475,7 @@ rule own_screen:
         f"{R}/own/data/metadata.csv",
         # What decides the numbers; a change begins anew. The rest only rewrites the report.
         numbers=sorted({*SHARD_SRC, *TRAIN_SRC, *EMBED_SRC, *GANDL_SRC, *EVALUATE_SRC, *OWN_SRC}),
-        page=library("figures narrate report evaluate/leaks"),
+        page=library("report") + PAGE_SRC,
     output:
         f"{R}/own/out/report.html",
     params:

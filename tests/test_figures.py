@@ -22,6 +22,7 @@ from gandl_lib.evaluate.dose_response import HEADER as CURVES
 from gandl_lib.evaluate.dose_response import Fit
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
+from gandl_lib.figures import page as style
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 METHODS = ("gandl", "gandl-random", "intensity", "shuffled labels")
@@ -189,7 +190,7 @@ def colours(figure: Figure) -> set[str]:
 
 
 def test_every_figure_is_described_and_shown(drawn, monkeypatch):
-    monkeypatch.setattr(figures, "DPI", 30)
+    monkeypatch.setattr(style, "DPI", 30)
     for name, figure in drawn.items():
         assert len(figure.alt) > 30, name
         assert figure.get_figwidth() <= (12 if name == "overview" else 6), name
@@ -200,7 +201,7 @@ def test_every_figure_is_described_and_shown(drawn, monkeypatch):
         assert figure.alt in repr(output), name
         data = page.split("base64,")[1].split('"')[0]
         size = Image.open(io.BytesIO(base64.b64decode(data))).size
-        assert size[0] == round(figure.get_figwidth() * figures.DPI), name
+        assert size[0] == round(figure.get_figwidth() * style.DPI), name
 
 
 def test_what_carries_numbers_has_labelled_axes(drawn):

@@ -1,0 +1,148 @@
+"""What training left in its log, and where embeddings put the wells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from gandl_lib.figures.page import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    METHODS,
+    ROLES,
+    SKY,
+    VERMILLION,
+    canvas,
+    drawn,
+    in_words,
+    percent,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def _seen(axes: Axes) -> None:
+    axes.set_xlabel("images seen (thousands)")
+    axes.grid(axis="y")
+
+
+@drawn
+def probe_curve(
+    stats: pd.DataFrame, majority: float, paper: float | None = None, longer: pd.DataFrame | None = None
+) -> Figure:
+    """Linear-probe accuracy of the features against images seen; the curve that matters.
+
+    Args:
+        stats: n_seen, probe_accuracy, probe_balanced_accuracy; the first row is the network before its first step.
+        majority: share of the larger class among the probed sites.
+        paper: the published accuracy, from the real screen.
+        longer: n_seen and probe_accuracy of a recorded longer run, drawn behind.
+    """
+    figure, ((axes,),) = canvas(3.3)
+    x, y = stats["n_seen"] / 1000, stats["probe_accuracy"]
+    levels = {"untrained": (y.iloc[0], GREY, "--"), "majority": (majority, VERMILLION, ":")}
+    levels |= {"paper, real screen": (paper, BLUE, "-.")} if paper is not None else {}
+    if longer is not None:
+        seen = longer["n_seen"] / 1000
+        axes.plot(seen, longer["probe_accuracy"], "D-", color=GREEN, label="the shipped run", markersize=4)
+    axes.plot(x, y, "o-", color=METHODS["gandl"], label="accuracy")
+    axes.plot(
+        x, stats["probe_balanced_accuracy"], "o-", color=SKY, label="balanced accuracy", markersize=3, linewidth=1
+    )
+    for label, (level, colour, dash) in levels.items():
+        axes.axhline(level, color=colour, linestyle=dash, linewidth=1.2, label=f"{label} ({percent(level)})")
+    low = min(majority, y.min(), stats["probe_balanced_accuracy"].min(), 0.5)
+    axes.set(ylim=(low - 0.03, 1.01), ylabel="linear probe, C+ vs C-")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    _seen(axes)
+    figure.legend(loc="outside lower center", ncols=2)
+    figure.alt = (
+        f"Accuracy of a linear probe against images seen: {percent(y.iloc[0])} untrained, {percent(y.iloc[-1])} at "
+        f"{stats['n_seen'].iloc[-1]} images, highest {percent(y.max())}; majority rate {percent(majority)}."
+    )
+    return figure
+
+
+@drawn
+def loss_curves(stats: pd.DataFrame) -> Figure:
+    """Loss terms against images seen: the losses, the logits, the penalties."""
+    groups = {
+        "loss": {"loss_d": ("discriminator", BLUE), "loss_g": ("generator", VERMILLION)},
+        "mean logit": {"logit_real": ("real", BLUE), "logit_fake": ("generated", VERMILLION)},
+        "penalty": {
+            "r1": ("R1", BLUE),
+            "lipschitz": ("Lipschitz, one-sided", GREEN),
+            "path_length": ("path length", VERMILLION),
+        },
+    }
+    figure, grid = canvas(5.6, 3, 1, sharex=True)
+    last = {}
+    for axes, (label, terms) in zip(grid[:, 0], groups.items(), strict=True):
+        for term, (title, colour) in terms.items():
+            if term in stats:
+                drawn = stats[["n_seen", term]].dropna()
+                axes.plot(drawn["n_seen"] / 1000, drawn[term], "o-", color=colour, label=title, markersize=3)
+                last[title] = f"{drawn[term].iloc[-1]:.3g}" if len(drawn) else "not logged"
+        axes.set_ylabel(label)
+        axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+        axes.grid(axis="y")
+        if label == "penalty":
+            axes.set_yscale("symlog", linthresh=1e-3)
+    _seen(grid[-1, 0])
+    figure.alt = f"Three panels of curves against images seen; their last values: {in_words(last)}."
+    return figure
+
+
+@drawn
+def pca_views(views: Mapping[str, AnnData], colours: Sequence[str] = ("plate_id", "role"), seed: int = 0) -> Figure:
+    """Two principal components of well profiles, a row a view and a column a colouring.
+
+    Args:
+        views: label -> profiles of wells, X (G, D).
+        colours: columns of obs.
+    """
+    figure, grid = canvas(2.5 * len(views) + 0.9, len(views), len(colours))
+    shares, known = {}, {}
+    for axes_row, (label, profiles) in zip(grid, views.items(), strict=True):
+        pca = PCA(2, random_state=seed)
+        at = pca.fit_transform(StandardScaler().fit_transform(profiles.X))  # (G, 2)
+        first, second = (f"{100 * share:.0f} %" for share in pca.explained_variance_ratio_)
+        shares[label] = f"{first} and {second} of the variance"
+        order = np.random.default_rng(seed).permutation(len(at))  # so that no colour lies on top
+        for axes, column in zip(axes_row, colours, strict=True):
+            values = profiles.obs[column].to_numpy()[order]
+            known[column] = _colours(column, values)
+            axes.scatter(*at[order].T, c=[known[column][v] for v in values], s=9, linewidth=0, alpha=0.8)
+            axes.set(xticks=[], yticks=[], xlabel=f"component 1 ({first})", ylabel=f"component 2 ({second})")
+            axes.set_title(f"{label}, by {column.removesuffix('_id')}")
+    for side, column in zip(("left", "right"), known, strict=False):
+        few = list(known[column].items())[:10]
+        marks = [Line2D([], [], color=c, marker="o", linestyle="", label=str(v)) for v, c in few]
+        words = dict(title=column.removesuffix("_id"), title_fontsize=9, fontsize=8, handletextpad=0.2)
+        figure.legend(handles=marks, loc=f"outside lower {side}", ncols=2, **words)
+    by = " and by ".join(column.removesuffix("_id") for column in colours)
+    figure.alt = f"Well profiles on two principal components, coloured by {by}; they hold, {in_words(shares)}."
+    return figure
+
+
+def _colours(column: str, values: np.ndarray) -> dict[str, str]:
+    """A colour for each value of an obs column: fixed for roles, in turn for others, a gradient for many."""
+    names = sorted(set(values), key=str)
+    if column == "role":
+        return {role: colour for role, colour in ROLES.items() if role in names}
+    if len(names) <= len(CYCLE):
+        return dict(zip(names, CYCLE, strict=False))
+    gradient = matplotlib.colormaps["viridis"](np.linspace(0, 1, len(names)))
+    return {n: matplotlib.colors.to_hex(c) for n, c in zip(names, gradient, strict=True)}
