@@ -21,7 +21,7 @@ def simulate(
     out: Positional[Path],
     screen: str = "quick",
     seed: int = 0,
-    layout: Literal["rxrx19a", "rxrx1", "own"] = "rxrx19a",
+    layout: Literal["rxrx19a", "rxrx1", "own", "bbbc021"] = "rxrx19a",
     plate_map: Path | None = None,
     where: str | None = None,
     jobs: int = 2,
@@ -32,14 +32,19 @@ def simulate(
         out: folder to make.
         screen: size of the screen: tiny, quick, plate or full.
         seed: every site is a function of this seed and its own name.
-        layout: rxrx19a (two cell types, infection, compounds), rxrx1 (four unseen cell types, six channels) or own (a
-            plate with other columns, OME-TIFFs and a screen.toml).
+        layout: rxrx19a (two cell types, infection, compounds), rxrx1 (four unseen cell types, six channels), own (a
+            plate with other columns, OME-TIFFs and a screen.toml) or bbbc021 (drugs of known mechanism; tiny, quick).
         plate_map: any RxRx19a metadata.csv; its wells and doses are simulated instead of the screen's own.
         where: pandas query over the plate map, to take a part only, say "plate == 1 and site == 1".
         jobs: processes.
     """
-    from gandl_lib.datasets import simulated
+    from gandl_lib.datasets import simulated, simulated_drugs
 
+    if layout == "bbbc021":
+        if plate_map is not None or where is not None:
+            raise ValueError("the layout bbbc021 makes its own plates; leave plate_map and where out.")
+        simulated_drugs.simulate(out, screen, seed, jobs)
+        return
     simulated.simulate(out, screen, seed, plate_map=plate_map, where=where, layout=layout, jobs=jobs)
 
 
@@ -78,7 +83,7 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
     """Pack a screen's images and its wells table into one Zarr store.
 
     Args:
-        data: folder with metadata.csv and images/, in RxRx19a's or RxRx1's layout.
+        data: folder with a screen in RxRx19a's, RxRx1's or BBBC021's layout, or one with a screen.toml.
         out: the store to make, say screen.zarr.
         where: pandas query over the wells table, to take a part only.
         workers: threads.

@@ -1,0 +1,64 @@
+"""What all simulated screens share: chance by name, the folder's mark, whole files, and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+
+def rng(seed: int, *names: str) -> np.random.Generator:
+    """A generator that depends on the seed and the names alone."""
+    digest = hashlib.sha256("\n".join(names).encode()).digest()
+    return np.random.default_rng(np.random.SeedSequence([seed, *np.frombuffer(digest, np.uint32)]))
+
+
+def claim(out: Path, record: dict) -> None:
+    """Write simulation.json, unless it is there and says the same; refuse a folder of other things."""
+    path = out / "simulation.json"
+    record = json.loads(json.dumps(record))
+    if path.is_file():
+        found = json.loads(path.read_text())
+        differs = [key for key in record if key != "versions" and found.get(key) != record[key]]
+        if differs:
+            raise ValueError(
+                f"{out} holds another simulation: its {', '.join(differs)} differ(s) from what was asked for. "
+                "Choose another folder or remove this one."
+            )
+        return
+    begun = path.with_name(path.name + ".partial")  # all that is there after a kill in the first write
+    if out.exists() and (not out.is_dir() or set(out.iterdir()) - {begun}):
+        raise ValueError(f"{out} exists, is not empty and holds no simulation.json. Choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(record, indent=1).encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that its name is never seen on part of it."""
+    partial_path = path.with_name(path.name + ".partial")
+    try:
+        partial_path.write_bytes(content)
+        os.replace(partial_path, path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def for_each(do: Callable[[Any], Any], items: Sequence[Any], label: str, jobs: int | None) -> None:
+    """`do` every item in one of `jobs` processes (all cores where not given), in any order, with a bar."""
+    jobs = min(jobs or os.cpu_count() or 1, len(items))
+    with tqdm(total=len(items), desc=label, unit="site") as bar:
+        if jobs == 1:
+            for item in items:
+                do(item)
+                bar.update()
+        else:  # spawn: forking a process in which torch has started its threads may hang
+            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+                for _ in pool.imap_unordered(do, items, chunksize=8):
+                    bar.update()
