@@ -30,7 +30,7 @@ def build(name, **change):
 
 def step(method, n_seen=0):
     torch.manual_seed(n_seen)
-    return method.step(torch.rand(method.batch, 3, 16, 16) * 2 - 1, n_seen)
+    return method.step(torch.rand(method.batch, 3, 24, 24) * 2 - 1, n_seen)
 
 
 # ---- networks ----
@@ -124,7 +124,7 @@ def test_an_embedding_is_a_function_of_its_own_image(name):
     if name in TRAINED:
         for k in range(3):
             step(method, k * method.batch)
-    images = torch.rand(6, 3, 16, 16) * 2 - 1
+    images = torch.rand(6, 3, 24, 24) * 2 - 1
     together = method.embed(images)
     assert together.shape == (6, 8) and together.dtype == torch.float32 and not together.requires_grad
     torch.testing.assert_close(together, torch.cat([method.embed(one[None]) for one in images]), rtol=1e-4, atol=1e-6)
@@ -145,7 +145,7 @@ def test_every_parameter_moves(name):
 def test_either_player_moves_alone(name):
     """The generator's step leaves the discriminator as its own left it, and the other way round."""
     method = build(name, learning_rate=0.01)
-    real = torch.rand(8, 3, 16, 16) * 2 - 1
+    real = torch.rand(8, 3, 24, 24) * 2 - 1
     generator = {key: t.clone() for key, t in method.generator.named_parameters()}
     fake = method.generator(torch.randn(8, 8))
     cytogan.update(method, "discriminator", sum(method.discriminator_loss(real, fake.detach()).values()))
@@ -190,8 +190,8 @@ def test_labels_of_real_images_are_smoothed():
 def test_the_mechanism_improves(name):
     """Ten images of bright and dark halves: the VAE draws them better, a discriminator tells them from noise."""
     method = build(name, learning_rate=2e-3)
-    images = torch.full((8, 3, 16, 16), -1.0)
-    images[::2, :, :, 8:], images[1::2, :, :8] = 1.0, 1.0
+    images = torch.full((8, 3, 24, 24), -1.0)
+    images[::2, :, :, 12:], images[1::2, :, :12] = 1.0, 1.0
     first = None
     for k in range(40):
         terms = method.step(images, k * 8)
@@ -199,7 +199,7 @@ def test_the_mechanism_improves(name):
     if name == "vae":
         assert terms["drawing"] < 0.5 * first["drawing"]
     else:
-        D, noise = method.discriminator.eval(), torch.rand(8, 3, 16, 16) * 2 - 1
+        D, noise = method.discriminator.eval(), torch.rand(8, 3, 24, 24) * 2 - 1
         assert D(images).mean() > D(noise).mean()
 
 
@@ -209,7 +209,7 @@ def test_the_mechanism_improves(name):
 @pytest.fixture
 def store(make_screen, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "probe", lambda *args, **kwargs: {})
-    return shards.Shards(shards.write(make_screen(), tmp_path / "screen.zarr"))
+    return shards.Shards(shards.write(make_screen(size=(24, 24)), tmp_path / "screen.zarr"))
 
 
 def run(name, store, folder, images=32):
@@ -239,5 +239,5 @@ def test_a_killed_run_ends_in_the_same_bits(name, store, tmp_path, monkeypatch):
 
     method, header = open_method(str(tmp_path / "whole"), store.channels)
     assert header["method"] == name and method.config == METHODS[name].presets["tiny"]
-    images = torch.rand(2, 5, 16, 16)
+    images = torch.rand(2, 5, 24, 24)
     assert method.embed(images).shape == (2, 8)
