@@ -94,6 +94,32 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
 
 
 @app.command
+def cells(
+    shards: Positional[Path],
+    out: Positional[Path],
+    size: int = 48,
+    masks: bool = True,
+    own_range: bool = False,
+    nucleus: str = "DNA",
+    jobs: int = 2,
+) -> None:
+    """Cut the single cells out of a store of sites: a store again, a row a cell.
+
+    Args:
+        shards: store made by `gandl shard`.
+        out: the store to make, say cells.zarr.
+        size: side of a crop in pixels, around the nucleus.
+        masks: black out what is not the cell itself.
+        own_range: scale each channel of each cell to its own range, as CytoGAN does; how bright it was is lost.
+        nucleus: name of the channel that shows nuclei.
+        jobs: processes.
+    """
+    from gandl_lib import cells as cutting
+
+    cutting.write(shards, out, size=size, masks=masks, own_range=own_range, nucleus=nucleus, jobs=jobs)
+
+
+@app.command
 def train(
     method: Positional[str],
     shards: Positional[Path],

@@ -273,6 +273,7 @@ class Shards:
         layout: name of the dataset's layout.
         shape: (C, H, W) of a site.
         dtype: uint8 or uint16.
+        fingerprint: of all that it was made from.
 
     Raises:
         ValueError: when `path` is no such group, or an unfinished one.
@@ -292,6 +293,7 @@ class Shards:
         self.pixel_um = float(attributes["pixel_um"])
         self.simulated = bool(attributes["simulated"])
         self.layout = str(attributes["layout"])
+        self.fingerprint = str(attributes["fingerprint"])
         self._plates = list(attributes["plates"])
         self._numeric = dict(attributes.get("numeric", {}))
         array = json.loads((self.path / "images" / "zarr.json").read_text())
