@@ -285,6 +285,29 @@ def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int 
 
 
 @app.command
+def latents(paths: Positional[tuple[Path, ...]], seed: int = 0) -> None:
+    """Arithmetic on latents, measured: does adding a vector to z make nuclei larger, or tubulin more?
+
+    Writes OUT.csv, and the vectors beside it as OUT_directions.csv.
+
+    Args:
+        paths: run folders or weights files, then the shards of single cells, and last, as with cp, the table to write.
+        seed: of latents and bootstraps.
+    """
+    from gandl_lib import latents as adding
+    from gandl_lib.shards import Shards
+
+    *sources, shards, out = paths
+    if not sources or out.suffix != ".csv":
+        raise ValueError(
+            f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
+        )
+    table, directions = adding.arithmetic(sources, Shards(shards), seed=seed)
+    _write_table(directions, out.with_name(f"{out.stem}_directions.csv"))
+    _write_table(table, out)
+
+
+@app.command
 def screen(
     data: Positional[Path],
     out: Path,

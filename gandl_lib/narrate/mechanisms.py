@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from gandl_lib.figures import Output
-from gandl_lib.narrate.words import BEATS, BELOW, VERDICTS, Score, listing, method_scores, percent, points, say, verdict
+from gandl_lib.figures import Output, name
+from gandl_lib.figures.mechanisms import PROPERTIES
+from gandl_lib.narrate.words import (
+    BEATS,
+    BELOW,
+    INTENSITY,
+    SAME,
+    VERDICTS,
+    Score,
+    count,
+    listing,
+    method_scores,
+    percent,
+    points,
+    say,
+    verdict,
+)
+
+RANDOM = "dcgan-random"
+PUBLISHED = {"CytoGAN DCGAN": "dcgan", "CytoGAN WGAN": "wgan-gp", "CytoGAN LSGAN": "lsgan", "CytoGAN VAE": "vae"}
+"""How the paper's table calls models that are built here."""
+NO_IMAGES = "**Not part of this build**: its profile trains no models of cells."
+
+
+# ---- real profiles, by recipes ----
+
+
+def of_recipes(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of moa.csv or its confusion on real cells, each called by its recipe."""
+    real = scores[scores["dataset"] == "real"]
+    return real.assign(method=real["recipe"])
 
 
 def where_moa_comes_from(fresh: bool) -> Output:
@@ -40,10 +71,10 @@ def moa(scores: pd.DataFrame) -> Output:
 
 
 def moa_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """moa.csv for readers."""
+    """Rows of moa.csv for readers."""
     return pd.DataFrame(
         {
-            "method": scores["method"],
+            "method": scores["method"].map(name),
             "protocol": scores["protocol"],
             "right": scores["n_correct"].astype(str) + " of " + scores["n_treatments"].astype(str),
             "accuracy (95 %)": [str(Score.of(row)) for row in scores.itertuples()],
@@ -59,3 +90,148 @@ def published_moa(published: pd.DataFrame) -> pd.DataFrame:
     order = dict.fromkeys(zip(published["method"], published["source"], strict=True))
     wide = wide.reindex(order).map(lambda v: "–" if pd.isna(v) else percent(v))
     return wide.reset_index().rename_axis(columns=None)
+
+
+# ---- simulated cells, by methods ----
+
+
+def drugs(sites: Any | None, cells: Any | None) -> Output:
+    """What the screen of drugs is, and what was cut out of it.
+
+    Args:
+        sites, cells: `Shards` of whole sites and of single cells; None where this build has none.
+    """
+    if sites is None or cells is None:
+        return say(NO_IMAGES)
+    wells, treated = sites.wells, sites.wells[sites.wells["moa"] != ""]
+    treatments = treated.drop_duplicates(["compound", "concentration_uM"])
+    per_site = cells.wells.groupby("site_of").size()
+    px = cells.shape[1]
+    return say(
+        "**These images are simulated**, every one of them." if sites.simulated else "",
+        f"{len(wells)} sites of {wells['well_id'].nunique()} wells, {count(wells['plate_id'].nunique(), 'plate')} of",
+        f"{count(wells['batch'].nunique(), 'week')}; {len(treatments)} treatments by",
+        f"{treated['compound'].nunique()} compounds with {treated['moa'].nunique()} mechanisms, and DMSO.",
+        f"In them {len(cells)} cells were found, {per_site.median():.0f} in the median site, and cut out to {px} x",
+        f"{px} pixels ({px * cells.pixel_um:.0f} µm).",
+    )
+
+
+def simulated(scores: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of moa.csv on simulated cells; None where there are none."""
+    found = scores[scores["dataset"] == "simulated"]
+    return None if found.empty else found
+
+
+def models(scores: pd.DataFrame | None) -> Output:
+    """Who finds mechanisms in simulated cells, protocol by protocol, by the first recipe; the other recipe's best."""
+    if scores is None:
+        return say(NO_IMAGES)
+    sentences, first = [], scores["recipe"].iloc[0]
+    for protocol, part in scores.groupby("protocol", sort=False):
+        by_recipe = {recipe: method_scores(rows.assign(n_test_wells=rows["n_treatments"]))
+                     for recipe, rows in part.groupby("recipe", sort=False)}  # fmt: skip
+        found = by_recipe[first]
+        learnt = [m for m in found if m not in (RANDOM, INTENSITY)]
+        top = max(learnt, key=lambda m: found[m].value)
+        row = part.iloc[0]
+        text = f"**{protocol}**, {row['n_treatments']} treatments, {first}: most by {name(top)}, {found[top]}"
+        text += f"; the largest mechanism has {percent(row['majority_rate'])}, chance is {percent(row['shuffled'])}."
+        for bar in (RANDOM, INTENSITY):
+            if bar in found:
+                groups = {v: [name(m) for m in learnt if verdict(found[m], found[bar]) == v] for v in VERDICTS}
+                text += f" {name(bar).capitalize()} find {found[bar]}: " if bar == INTENSITY else (
+                    f" The {name(bar)} finds {found[bar]}: "
+                )  # fmt: skip
+                parts = [
+                    f"{listing(groups[v])} {_verb(v, len(groups[v]))} it" for v in (BEATS, SAME, BELOW) if groups[v]
+                ]
+                text += f"{'; '.join(parts)}."
+        for recipe, others in by_recipe.items():
+            if recipe != first:
+                best = max(others, key=lambda m: others[m].value)
+                text += f" By profiles {recipe}, most by {name(best)}, {others[best]}."
+        sentences.append(text)
+    return points(*sentences)
+
+
+def _verb(verdict: str, n: int) -> str:
+    several = {BEATS: "beat", BELOW: "fall below"}
+    return several.get(verdict, verdict) if n > 1 else verdict
+
+
+def models_table(scores: pd.DataFrame | None, published: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows on simulated cells, and the papers' own number for the same model on real ones."""
+    if scores is None:
+        return None
+    paper = paper_models(published).set_index(["method", "protocol"])["accuracy"]
+    own = [paper.get((row.method, row.protocol)) for row in scores.itertuples()]
+    table = moa_table(scores)
+    table.insert(1, "recipe", scores["recipe"].to_numpy())
+    return table.assign(**{"paper, real images": ["–" if v is None else percent(v) for v in own]})
+
+
+def paper_models(published: pd.DataFrame) -> pd.DataFrame:
+    """CytoGAN's published rows under the names that its models have here."""
+    rows = published[published["method"].isin(PUBLISHED)]
+    return rows.assign(method=rows["method"].map(PUBLISHED))
+
+
+def best_model(scores: pd.DataFrame | None, protocol: str = "NSC") -> str | None:
+    """The learnt method with most mechanisms right by the first recipe, say for a confusion matrix."""
+    if scores is None:
+        return None
+    rows = scores[(scores["protocol"] == protocol) & (scores["recipe"] == scores["recipe"].iloc[0])]
+    return rows[~rows["method"].isin([RANDOM, INTENSITY])].sort_values("accuracy", kind="stable")["method"].iloc[-1]
+
+
+def budget(runs: dict[str, dict[str, Any]]) -> pd.DataFrame | None:
+    """What each model was given: images, epochs, minutes. `runs`: method -> header of its weights."""
+    if not runs:
+        return None
+    return pd.DataFrame(
+        {
+            "method": [name(method) for method in runs],
+            "images seen": [header["n_seen"] for header in runs.values()],
+            "times each cell": [f"{header['n_seen'] / header['sites']:.1f}" for header in runs.values()],
+            "minutes": [f"{header['minutes']:.1f}" for header in runs.values()],
+        }
+    )
+
+
+def arithmetic(tried: pd.DataFrame | None) -> Output:
+    """Which directions do what they were found for: beyond their interval, and beyond every random direction."""
+    if tried is None:
+        return say(NO_IMAGES)
+    sentences = []
+    for column, part in tried.groupby("property", sort=False):
+        works, fails = [], []
+        end = part[part["step"] == part["step"].max()]
+        for method, rows in end.groupby("method", sort=False):
+            found = rows[rows["direction"] == "found"].iloc[0]
+            largest = rows.loc[rows["direction"] != "found", "change"].abs().max()
+            start = part[(part["method"] == method) & (part["step"] == 0)].iloc[0]["value"]
+            text = (
+                f"{name(method)} {found['change']:+.3g} ({found['change_low']:.3g} to {found['change_high']:.3g}) from"
+                f" {start:.3g}, random directions at most {largest:.2g}"
+            )
+            moved = found["change_low"] > 0 and not found["change"] <= largest
+            (works if moved else fails).append(text)
+        what = PROPERTIES.get(column, column)
+        said = f"**{what[0].upper()}{what[1:]}**, a whole step: "
+        said += f"moved by more than any random direction in {'; '.join(works)}. " if works else ""
+        said += f"Not moved so in {'; '.join(fails)}." if fails else ""
+        sentences.append(said)
+    return points(*sentences)
+
+
+def lost(tried: pd.DataFrame | None) -> Output:
+    """How many pictures had a nucleus to measure."""
+    if tried is None:
+        return say("")
+    rows = tried[(tried["direction"] == "found") & (tried["step"] == 0)].groupby("method", sort=False)["n_cells"].min()
+    most = tried["n_cells"].max()
+    bad = [f"{name(method)} ({n} of {most})" for method, n in rows.items() if n < 0.9 * most]
+    return say(
+        f"Pictures without a nucleus are left out; they are more than a tenth for {listing(bad)}." if bad else ""
+    )
