@@ -3,7 +3,7 @@
     dcgan     D  -s log D(x) - (1 - s) log(1 - D(x)) - log(1 - D(G(z)))   G  -log D(G(z))
     lsgan     D  (D(x) - s)^2 / 2 + D(G(z))^2 / 2                         G  (D(G(z)) - 1)^2 / 2
     wgan-gp   D  D(G(z)) - D(x) + lambda (||grad D(x^)|| - 1)^2           G  -D(G(z))
-    vae       |x - x'|^2 / (2 sd^2)  +  KL(q(z|x) || N(0, 1))             sums over an image
+    vae       |x - x'|^2 / 2  +  KL(q(z|x) || N(0, 1))                    sums over an image
 
 with s ~ U(0.8, 1) for every real image, x^ a uniform mix of real and generated. One pair of networks (`nn/dcgan.py`)
 serves all four: the VAE's encoder is the discriminator's trunk with the means and log variances of z on top, its
@@ -18,7 +18,7 @@ Adam throughout, with the rates of those who proposed each: 2e-4 and (0.5, 0.999
 
 References: Goldsborough et al. 2017 (bioRxiv 227645); Mao et al. 2016 (arXiv 1611.04076); arXiv 1704.00028; Kingma and
 Welling 2013 (arXiv 1312.6114). Published are the networks, the noise, the smoothing, lambda, the batch and 50 epochs;
-optimisers, `critic_steps` and `pixel_sd` are not.
+optimisers, `critic_steps` and what the VAE takes a pixel's spread for (1, of a range of 2) are not.
 """
 
 from __future__ import annotations
@@ -68,18 +68,17 @@ class VAEConfig:
     network: DCGANConfig = field(default_factory=DCGANConfig)
     batch: int = 64
     learning_rate: float = 1e-3
-    pixel_sd: float = 0.3
-    """Standard deviation of a pixel around what is drawn of it, of a range of 2: the smaller, the less KL counts."""
 
 
 SMALL = DCGANConfig(crop_px=48, widths=(8, 16, 32, 64))
 TINY = DCGANConfig(crop_px=24, widths=(4, 4, 8, 8), latent=8, features=8)
 
 
-def presets(paper: GANConfig | WGANConfig | VAEConfig, **small) -> dict:
-    """small: crops half as wide and a quarter of the maps, which a core trains in minutes. tiny: for tests."""
+def presets(paper: GANConfig | WGANConfig | VAEConfig) -> dict:
+    """small: crops half as wide, a quarter of the maps, and small batches, for the steps are few that a core takes in a
+    minute. tiny: for tests."""
     return {
-        "small": replace(paper, network=SMALL, **small),
+        "small": replace(paper, network=SMALL, batch=16),
         "paper": paper,
         "tiny": replace(paper, network=TINY, batch=8),
     }
@@ -218,10 +217,7 @@ class VAE(nn.Module):
         mean, log_variance = self.encoder(images)
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         squares = (self.generator(z) - images).square().sum(dim=(1, 2, 3)).mean()
-        terms = {
-            "drawing": squares / (2 * self.config.pixel_sd**2),
-            "kl": losses.kl_to_normal(mean, log_variance),
-        }
+        terms = {"drawing": squares / 2, "kl": losses.kl_to_normal(mean, log_variance)}
         self.optimisers["autoencoder"].zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         self.sync_gradients(self.parameters())

@@ -64,7 +64,7 @@ SMALL = GANDLConfig(batch=32, learning_rate=2e-3, share_fakes=True)
 PRESETS = {
     "quick32": replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=512, width_max=128, head="pool")),
     "quick64": replace(SMALL, network=StyleGAN2Config(resolution=64, width_base=1024, width_max=128), batch=16),
-    "cell48": replace(SMALL, network=StyleGAN2Config(resolution=48, width_base=384, width_max=64)),
+    "cell48": replace(SMALL, network=StyleGAN2Config(resolution=48, width_base=384, width_max=64), batch=16),
     "cell96": replace(PAPER, network=StyleGAN2Config(resolution=96, width_base=8192, width_max=256)),
     "gpu128": replace(PAPER, network=StyleGAN2Config(resolution=128, width_base=16384, width_max=256)),
     "paper": PAPER,
