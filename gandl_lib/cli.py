@@ -179,6 +179,7 @@ def embed(
     store = Shards(shards)
     method, provenance = embedding.open_method(source, store.channels, preset, seed, tap)
     provenance["method"] = name or provenance["method"]
+    store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
     found = embedding.embed(method, store, provenance=provenance, turns=turns, tiles=tiles)
     profiles.write(found, out)
 

@@ -46,7 +46,7 @@ N_FIND, N_TRY, N_RANDOM = 512, 64, 3
 
 @torch.no_grad()
 def pictures(method: nn.Module, z: Tensor, seed: int = 0, batch: int = 64) -> Tensor:
-    """(N, Z) latents -> (N, C, R, R) as `method` draws them, on the CPU.
+    """(N, Z) latents -> (N, C, S, S) as `method` draws them, on the CPU.
 
     `seed` is for generators with noise of their own: the k-th latent has the same noise in every call, so that only z
     moves.
@@ -87,13 +87,11 @@ def measure(images: Tensor, channels: Sequence[str], pixel_um: float, limits: np
 def direction(z: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(Z,): the mean of the latents `z` (N, Z) with the highest quarter of `values` (N,) less that of the lowest.
 
-    Raises:
-        ValueError: fewer than eight values that are not NaN, or all of them alike.
+    NaN where there is nothing to go by: fewer than eight values that are not NaN, or all of them alike.
     """
     known = np.isfinite(values)
     if known.sum() < 8 or np.ptp(values[known]) == 0:
-        what = f"{known.sum()} cells could be measured" if known.sum() < 8 else "all measure the same"
-        raise ValueError(f"no direction can be found: of {len(values)} generated cells, {what}. Train for longer.")
+        return np.full(z.shape[1], np.nan)
     z, order = z[known], np.argsort(values[known], kind="stable")
     quarter = len(order) // 4
     return z[order[-quarter:]].mean(axis=0) - z[order[:quarter]].mean(axis=0)
@@ -106,6 +104,7 @@ def try_out(
 
     Args:
         draw: from (N, Z) latents to the property of each cell, (N,), NaN where it has none.
+        d: NaN for a direction that was not found, of which there is nothing to say.
 
     Returns:
         Table with direction, step, value, ci_low, ci_high, change, change_low, change_high, n_cells: means over cells,
@@ -115,6 +114,8 @@ def try_out(
     z = rng.standard_normal((n, len(d)))
     others = rng.standard_normal((n_random, len(d)))
     others *= np.linalg.norm(d) / np.linalg.norm(others, axis=1, keepdims=True)
+    if not np.isfinite(d).all():
+        draw = lambda z: np.full(len(z), np.nan)  # noqa: E731
     at_zero, rows = np.asarray(draw(z)), []
     for name, vector in [(FOUND, d), *((f"{RANDOM} {k + 1}", other) for k, other in enumerate(others))]:
         for step in STEPS:
@@ -143,7 +144,7 @@ def arithmetic(
         Tables with the columns `HEADER`, and `DIRECTIONS_HEADER`: the directions, a row a component.
 
     Raises:
-        ValueError: a method that cannot draw, channels that cannot be measured, or a generator that draws no cells.
+        ValueError: a method that cannot draw, or channels that cannot be measured.
     """
     tried, found = [], []
     for source in sources:
@@ -167,6 +168,33 @@ def arithmetic(
         pd.concat(tried, ignore_index=True)[list(HEADER)],
         pd.concat(found, ignore_index=True)[list(DIRECTIONS_HEADER)],
     )
+
+
+# ---- to look at ----
+
+
+def drawn(method: nn.Module, n: int, seed: int = 0) -> Tensor:
+    """(n, C, S, S) in [-1, 1]: pictures of random latents."""
+    z = torch.randn(n, method.config.network.latent, generator=torch.Generator().manual_seed(seed))
+    return pictures(method, z, seed)
+
+
+def between(method: nn.Module, steps: int, seed: int = 0) -> Tensor:
+    """(steps, C, S, S): pictures on the `arc` from one random latent to another."""
+    a, b = torch.randn(2, method.config.network.latent, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([pictures(method, z[None], seed) for z in arc(a, b, steps)])
+
+
+def along(method: nn.Module, directions: pd.DataFrame, name: str, seed: int = 0) -> Tensor:
+    """(steps, C, S, S): pictures of one random latent pushed by `STEPS` along its direction for the property `name`.
+
+    Args:
+        directions: rows of this method, with the columns `DIRECTIONS_HEADER`; without a direction it is not pushed.
+    """
+    d = directions[directions["property"] == name].sort_values("axis")["value"].fillna(0.0).to_numpy()
+    z = torch.randn(len(d), generator=torch.Generator().manual_seed(seed))
+    steps = torch.tensor(STEPS)[:, None] * torch.tensor(d, dtype=torch.float32)
+    return torch.cat([pictures(method, one[None], seed) for one in z + steps])
 
 
 def arc(a: Tensor, b: Tensor, steps: int) -> Tensor:

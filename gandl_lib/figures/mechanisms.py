@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -10,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gandl_lib.figures.images import composite, picture
+from gandl_lib.cells import NUCLEUS, segment
+from gandl_lib.figures.images import composite, montage, picture, shown, unit
 from gandl_lib.figures.page import (
     BLACK,
     GREY,
@@ -41,26 +44,74 @@ def outlined(image: np.ndarray, labels: np.ndarray, colour: str) -> np.ndarray:
 
 
 @drawn
-def segmented(
-    image: np.ndarray, nuclei: np.ndarray, cells: np.ndarray, channels: Sequence[str], pixel_um: float, simulated: bool
-) -> Figure:
-    """One site as it is, and with the outlines of what was found in it.
+def segmented(shards: Any | None, row: int | None = None) -> Figure:
+    """One site as it is, and with the outlines of the nuclei and cells that are found in it.
 
     Args:
-        image: (C, H, W) in [0, 1].
-        nuclei, cells: (H, W) labels, as from `cells.segment`.
+        shards: `Shards` of whole sites; None draws a note that there are none.
+        row: which site; the first of the controls where not given.
     """
+    if shards is None:
+        return empty()
+    row = int(shards.wells["role"].eq("untreated").argmax()) if row is None else row
+    image, dna = shards.read(row), shards.channels.index(NUCLEUS)
+    nuclei, cells = segment(image, dna, shards.pixel_um)
     figure, ((left, right),) = canvas(2.9, 1, 2)
-    colour = composite(image, channels)
-    picture(left, colour, pixel_um)
+    colour = composite(unit(image, shards.limits), shards.channels)
+    picture(left, colour, shards.pixel_um)
     picture(right, outlined(outlined(colour, cells, "white"), nuclei, YELLOW))
     left.set_title("one site")
     right.set_title("nuclei and cells found")
-    figure.alt = maybe_simulated(
-        simulated,
-        f"A site of {', '.join(channels)}, and the same with outlines of {nuclei.max()} nuclei and their cells.",
+    text = (
+        f"A site of {', '.join(shards.channels)}, and the same with outlines of {nuclei.max()} nuclei and their cells."
     )
+    figure.alt = maybe_simulated(shards.simulated, text)
     return figure
+
+
+@drawn
+def drug_sites(shards: Any | None, columns: int = 4) -> Figure:
+    """A site of the controls and one of every mechanism at its highest dose, as composites with their names.
+
+    Args:
+        shards: `Shards` of whole sites; None draws a note that there are none.
+    """
+    if shards is None:
+        return empty()
+    wells = shards.wells
+    rows = {"DMSO": int(wells["role"].eq("untreated").argmax())}
+    for mechanism, part in wells[wells["moa"] != ""].groupby("moa"):
+        rows[mechanism] = int(part["concentration_uM"].idxmax())
+    lines = -(-len(rows) // columns)
+    figure, grid = canvas(1.75 * lines, lines, columns)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for axes in grid.flat[len(rows) :]:
+        axes.set_axis_off()
+    for axes, (label, row) in zip(grid.flat, rows.items(), strict=False):
+        image = composite(unit(shards.read(row), shards.limits), shards.channels)
+        picture(axes, image, shards.pixel_um if axes is grid[0, 0] else None)
+        axes.set_title("\n".join(textwrap.wrap(label, 20)), fontsize=8)
+    figure.alt = maybe_simulated(shards.simulated, f"Composites of one site each of {', '.join(rows)}.")
+    return figure
+
+
+def drawn_cells(shards: Any | None, drawn: Mapping[str, Any], real: bool = True) -> Figure:
+    """Pictures of single cells, a row a generator, under a row of the screen's own.
+
+    Args:
+        shards: `Shards` of single cells; None draws a note that there are none.
+        drawn: method -> (N, C, S, S) in [-1, 1].
+        real: whether to draw the screen's own row.
+    """
+    if shards is None or not drawn:
+        return empty()
+    n = max(len(images) for images in drawn.values())
+    rows = {}
+    if real:  # spread over the screen: its rows are in order of plates
+        chosen = np.linspace(0, len(shards) - 1, n).round().astype(int)
+        rows["the screen"] = unit(shards.read_many(chosen), shards.limits)
+    rows |= {name(method): shown(images) for method, images in drawn.items()}
+    return montage(rows, shards.channels, shards.pixel_um, shards.simulated, "single cells")
 
 
 @drawn

@@ -23,8 +23,8 @@ from gandl_lib.narrate.doses import (
 )
 from gandl_lib.narrate.mechanisms import (
     arithmetic,
-    best_model,
     budget,
+    confused,
     drugs,
     lost,
     moa,

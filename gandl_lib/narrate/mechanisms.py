@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gandl_lib.figures import Output, name
@@ -33,19 +34,20 @@ NO_IMAGES = "**Not part of this build**: its profile trains no models of cells."
 # ---- real profiles, by recipes ----
 
 
-def of_recipes(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of moa.csv or its confusion on real cells, each called by its recipe."""
-    real = scores[scores["dataset"] == "real"]
-    return real.assign(method=real["recipe"])
+def of_recipes(fresh: pd.DataFrame | None, recorded: pd.DataFrame) -> pd.DataFrame:
+    """Rows on real cells of moa.csv or its confusion, each called by its recipe; recorded ones where there are none."""
+    rows = recorded if fresh is None else fresh[fresh["dataset"] == "real"]
+    rows = recorded if rows.empty else rows
+    return rows.assign(method=rows["recipe"])
 
 
-def where_moa_comes_from(fresh: bool) -> Output:
-    """Whether the table was made in this build or is the recorded one."""
-    if fresh:
-        return say("The table was made in this build, from the published profiles of real cells.")
+def where_moa_comes_from(fresh: pd.DataFrame | None) -> Output:
+    """Whether the rows on real cells were made in this build or are the recorded ones."""
+    if fresh is not None and (fresh["dataset"] == "real").any():
+        return say("The first half's table was made in this build, from the published profiles of real cells.")
     return say(
-        "**The profiles are not on this machine** (`GANDL_DATA`), so what follows is the table of a recorded run on",
-        "them, `book/reference/moa_bbbc021.csv`.",
+        "**The profiles are not on this machine** (`GANDL_DATA`), so the first half shows the table of a recorded run",
+        "on them, `book/reference/moa_bbbc021.csv`.",
     )
 
 
@@ -117,10 +119,10 @@ def drugs(sites: Any | None, cells: Any | None) -> Output:
     )
 
 
-def simulated(scores: pd.DataFrame) -> pd.DataFrame | None:
+def simulated(scores: pd.DataFrame | None) -> pd.DataFrame | None:
     """The rows of moa.csv on simulated cells; None where there are none."""
-    found = scores[scores["dataset"] == "simulated"]
-    return None if found.empty else found
+    found = None if scores is None else scores[scores["dataset"] == "simulated"]
+    return None if found is None or found.empty else found
 
 
 def models(scores: pd.DataFrame | None) -> Output:
@@ -177,12 +179,17 @@ def paper_models(published: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(method=rows["method"].map(PUBLISHED))
 
 
-def best_model(scores: pd.DataFrame | None, protocol: str = "NSC") -> str | None:
-    """The learnt method with most mechanisms right by the first recipe, say for a confusion matrix."""
-    if scores is None:
+def confused(counts: pd.DataFrame | None, scores: pd.DataFrame | None, protocol: str = "NSC") -> pd.DataFrame | None:
+    """Who is taken for whom by the learnt method that gets most right, by the first recipe; None without images."""
+    scores = simulated(scores)
+    if counts is None or scores is None:
         return None
-    rows = scores[(scores["protocol"] == protocol) & (scores["recipe"] == scores["recipe"].iloc[0])]
-    return rows[~rows["method"].isin([RANDOM, INTENSITY])].sort_values("accuracy", kind="stable")["method"].iloc[-1]
+    recipe = scores["recipe"].iloc[0]
+    rows = scores[(scores["protocol"] == protocol) & (scores["recipe"] == recipe)]
+    rows = rows[~rows["method"].isin([RANDOM, INTENSITY])]
+    best = rows.loc[rows["accuracy"].idxmax(), "method"]
+    wanted = {"dataset": "simulated", "method": best, "recipe": recipe, "protocol": protocol}
+    return counts[np.logical_and.reduce([counts[column] == value for column, value in wanted.items()])]
 
 
 def budget(runs: dict[str, dict[str, Any]]) -> pd.DataFrame | None:
@@ -205,10 +212,13 @@ def arithmetic(tried: pd.DataFrame | None) -> Output:
         return say(NO_IMAGES)
     sentences = []
     for column, part in tried.groupby("property", sort=False):
-        works, fails = [], []
+        works, fails, unknown = [], [], []
         end = part[part["step"] == part["step"].max()]
         for method, rows in end.groupby("method", sort=False):
             found = rows[rows["direction"] == "found"].iloc[0]
+            if np.isnan(found["change"]):
+                unknown.append(name(method))
+                continue
             largest = rows.loc[rows["direction"] != "found", "change"].abs().max()
             start = part[(part["method"] == method) & (part["step"] == 0)].iloc[0]["value"]
             text = (
@@ -220,7 +230,8 @@ def arithmetic(tried: pd.DataFrame | None) -> Output:
         what = PROPERTIES.get(column, column)
         said = f"**{what[0].upper()}{what[1:]}**, a whole step: "
         said += f"moved by more than any random direction in {'; '.join(works)}. " if works else ""
-        said += f"Not moved so in {'; '.join(fails)}." if fails else ""
+        said += f"Not moved so in {'; '.join(fails)}. " if fails else ""
+        said += f"No direction was found for {listing(unknown)}, which draws too few cells." if unknown else ""
         sentences.append(said)
     return points(*sentences)
 
