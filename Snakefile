@@ -33,8 +33,8 @@ def library(modules):
     return [f"gandl_lib/{module}.py" for module in modules.split()]
 
 
-DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/own datasets/rxrx19a datasets/rxrx1")
-SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
+DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
+SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
 GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
@@ -50,7 +50,7 @@ METHOD_SRC = {
 PARADIGM_SRC = library("nn/paradigms methods/paradigms")
 CYTOGAN_SRC = library("losses nn/dcgan methods/cytogan")
 METHOD_SRC |= dict.fromkeys(("dcgan", "lsgan", "wgan-gp", "vae", "dcgan-random"), CYTOGAN_SRC)
-DRUGS_SRC = library("datasets/_simulation datasets/bbbc021 datasets/cells datasets/mcf7 datasets/simulated_drugs")
+DRUGS_SRC = library("datasets/_simulation datasets/_processes datasets/bbbc021 datasets/cells datasets/mcf7 datasets/simulated_drugs")
 ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
 TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")

@@ -1,7 +1,7 @@
 """Single cells of any screen: every nucleus found, a crop around it, and what is not its cell blacked out.
 
-    nuclei    Otsu's threshold on the smoothed logarithm of the DNA channel; touching ones are parted by a watershed
-              on the distance from their edge
+    nuclei    above Otsu's threshold on the smoothed logarithm of the DNA channel, and above their neighbourhood;
+              touching ones are parted by a watershed on the distance from their edge
     cells     Otsu's threshold on the sum of the other channels' logarithms, parted by a watershed that floods from the
               nuclei by distance: flooding by brightness gave dim cells to their bright neighbours
 
@@ -39,7 +39,7 @@ import pandas as pd
 from scipy import ndimage
 
 from gandl_lib import shards
-from gandl_lib.datasets._simulation import for_each
+from gandl_lib.datasets._processes import for_each
 from gandl_lib.shards import Shards
 
 NUCLEUS = "DNA"
@@ -50,6 +50,10 @@ SEED_UM = 3.2
 """Least distance between the centres of two nuclei."""
 MIN_NUCLEUS_UM2 = 25.0
 """Smaller spots are debris; a metaphase plate seen from the side still is larger."""
+MAX_HOLE_UM2 = 40.0
+"""Larger gaps among nuclei are gaps."""
+NEIGHBOURHOOD_UM = 8.0
+"""Standard deviation of the blur that says how bright it is around."""
 CONTRAST = 1.25
 """A field has nuclei if what lies above the threshold is, on average, this many times as bright as what lies below."""
 
@@ -92,7 +96,7 @@ def write(
     if not 8 <= size <= min(store.shape[1:]):
         raise ValueError(f"a crop must be 8 to {min(store.shape[1:])} pixels, as large as a site at most; got {size}.")
     options = {"size": size, "masks": masks, "own_range": own_range, "nucleus": nucleus}
-    constants = [SMOOTH_UM, SEED_UM, MIN_NUCLEUS_UM2, CONTRAST]
+    constants = [SMOOTH_UM, SEED_UM, MIN_NUCLEUS_UM2, MAX_HOLE_UM2, NEIGHBOURHOOD_UM, CONTRAST]
     made_from = shards.fingerprint([store.fingerprint, options, constants])
     if shards.is_written(out, made_from):
         return out
@@ -166,8 +170,9 @@ def segment(image: np.ndarray, nucleus: int, pixel_um: float) -> tuple[np.ndarra
     """
     filters, segmentation, feature = _skimage()
     smooth = _smooth(image[nucleus], pixel_um)
-    bright = _bright(filters, smooth)
-    bright = ndimage.binary_fill_holes(ndimage.binary_opening(bright))
+    # Brighter than its neighbourhood too: in dense layers the haze between nuclei is above any threshold of the whole.
+    bright = _bright(filters, smooth) & (smooth > ndimage.gaussian_filter(smooth, NEIGHBOURHOOD_UM / pixel_um))
+    bright = _without_holes(ndimage.binary_opening(bright), pixel_um)
     blobs, _ = ndimage.label(bright)
     inside = ndimage.gaussian_filter(ndimage.distance_transform_edt(bright), SMOOTH_UM / pixel_um)
     away = max(1, round(SEED_UM / pixel_um))
@@ -201,6 +206,14 @@ def _bright(filters: ModuleType, logarithm: np.ndarray, always: bool = False) ->
     if always or logarithm[bright].mean() - logarithm[~bright].mean() > np.log(CONTRAST):
         return bright
     return np.zeros(logarithm.shape, bool)
+
+
+def _without_holes(mask: np.ndarray, pixel_um: float) -> np.ndarray:
+    """Fill what is enclosed and no larger than `MAX_HOLE_UM2`, such as the middle of a ring of chromosomes."""
+    holes, n = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    small = np.bincount(holes.ravel(), minlength=n + 1) * pixel_um**2 <= MAX_HOLE_UM2
+    small[0] = False
+    return mask | small[holes]
 
 
 def _in_reading_order(labels: np.ndarray) -> np.ndarray:

@@ -28,9 +28,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning_fabric
 import numpy as np
 import pandas as pd
 import torch
@@ -46,6 +45,9 @@ from gandl_lib.methods import lookup
 from gandl_lib.shards import Shards
 from gandl_lib.splits import by_well
 from gandl_lib.views import TrainingCrops, crop_grid, scale
+
+if TYPE_CHECKING:
+    import lightning_fabric
 
 PROBE_SITES = 600
 """Control sites that the running linear probe looks at: enough to see the trend, cheap enough for every tick."""
@@ -97,6 +99,8 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     if not getattr(cls, "trainable", True):
         raise ValueError(f"{name!r} has nothing to train; embed with it directly.")
     run.mkdir(parents=True, exist_ok=True)
+    import lightning_fabric  # takes seconds, and every other command imports this module for its TrainConfig
+
     fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
     fabric.launch()
     torch.manual_seed(config.seed)

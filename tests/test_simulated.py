@@ -259,8 +259,8 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path):
     out = tmp_path / "out"
     with refused("unknown screen 'qiuck'", "tiny, quick, plate, full"):
         simulate(out, "qiuck")
-    with refused("unknown layout 'bbbc021'", "rxrx19a, rxrx1"):
-        simulate(out, SMALL, layout="bbbc021")
+    with refused("unknown layout 'rxrx3'", "rxrx19a, rxrx1"):
+        simulate(out, SMALL, layout="rxrx3")
     with refused("HELA-1", "HRCE"):
         replace(SMALL, experiments=(("HELA-1", 1),))
     with refused("160", "150 places"):

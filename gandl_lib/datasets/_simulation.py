@@ -1,17 +1,13 @@
-"""What all simulated screens share: chance by name, the folder's mark, whole files, and processes."""
+"""What all simulated screens share: chance by name, the folder's mark, and whole files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 
 def rng(seed: int, *names: str) -> np.random.Generator:
@@ -48,17 +44,3 @@ def write(path: Path, content: bytes) -> None:
         os.replace(partial_path, path)
     finally:
         partial_path.unlink(missing_ok=True)
-
-
-def for_each(do: Callable[[Any], Any], items: Sequence[Any], label: str, jobs: int | None) -> None:
-    """`do` every item in one of `jobs` processes (all cores where not given), in any order, with a bar."""
-    jobs = min(jobs or os.cpu_count() or 1, len(items))
-    with tqdm(total=len(items), desc=label, unit="site") as bar:
-        if jobs == 1:
-            for item in items:
-                do(item)
-                bar.update()
-        else:  # spawn: forking a process in which torch has started its threads may hang
-            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-                for _ in pool.imap_unordered(do, items, chunksize=8):
-                    bar.update()

@@ -46,6 +46,7 @@ from scipy.ndimage import gaussian_filter
 
 import gandl_lib
 from gandl_lib.datasets import _simulation, cells, rxrx1, rxrx19a, select
+from gandl_lib.datasets._processes import for_each
 
 STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4), "own": (0, 5, 2, 1)}
 """Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5. `own` has
@@ -245,7 +246,7 @@ def simulate(
         (out / "images" / folder).mkdir(parents=True, exist_ok=True)
 
     write = partial(_write_site, out, screen, seed, layout, sites[0].site_id)  # the one that layout `own` breaks
-    _simulation.for_each(write, sites, f"simulating {out.name}", jobs)
+    for_each(write, sites, f"simulating {out.name}", jobs)
     _simulation.write(out / "truth.csv", truth.to_csv(index=False).encode())
     if layout == "own":
         _simulation.write(out / "screen.toml", _SCREEN_TOML.encode())

@@ -12,10 +12,13 @@ compounds of one mechanism are spread over the weeks, so that a neighbour from a
 in one week only, once on each of its plates. Weeks and plates stain, blur and light differently, and cells of one week
 differ a little in size from another's; DMSO wells are there to take that out.
 
-The sizes of cells follow the published profiles (`mcf7`); `side_effects` and `answering` were chosen so that means and
-spreads of each cell's grey values find some mechanisms and miss others; the rest was set by eye. An image is a function
-of the screen, the seed and the site's own name alone, so neither the number of workers nor an interruption changes a
-byte.
+The sizes of cells follow the published profiles (`mcf7`); all else was set by eye, and nothing was tuned to a result.
+On `quick`, seed 0, means and spreads of the grey values of each cell find the mechanism of 25 of 48 treatments among
+other compounds (52 %; 29, 60 %, in other weeks), where the largest mechanism is 17 %; the same of crops scaled to their
+own range, which takes out what weeks and side effects do to the light, 38 (79 %) and 39: neither trivial nor impossible.
+
+An image is a function of the screen, the seed and the site's own name alone, so neither the number of workers nor an
+interruption changes a byte.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from scipy.ndimage import gaussian_filter
 
 import gandl_lib
 from gandl_lib.datasets import _simulation, bbbc021, mcf7
+from gandl_lib.datasets._processes import for_each
 from gandl_lib.datasets.cells import PSF_UM
 
 TOP = 4095
@@ -96,7 +100,7 @@ SCREENS = {
                        plates=1),
     "quick": DrugScreen(),
 }  # fmt: skip
-"""tiny: for tests, 24 sites. quick: 264 sites with some 3,500 cells; 48 treatments by 24 compounds."""
+"""tiny: for tests, 24 sites. quick: 264 sites, 2,600 cells with their nuclei inside; 48 treatments by 24 compounds."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def simulate(out: str | Path, screen: DrugScreen | str = "quick", seed: int = 0,
     _simulation.claim(out, record)
     for site in sites:
         (out / "images" / site.folder).mkdir(parents=True, exist_ok=True)
-    _simulation.for_each(partial(_write_site, out, screen, seed), sites, f"simulating {out.name}", jobs)
+    for_each(partial(_write_site, out, screen, seed), sites, f"simulating {out.name}", jobs)
     _simulation.write(out / "truth.csv", truth.to_csv(index=False).encode())
     treatments = [(r.compound, dose, r.moa) for r in truth.itertuples() for dose in screen.doses_uM]
     treatments.append((bbbc021.CONTROL, 0.0, bbbc021.CONTROL))  # as in the official table
