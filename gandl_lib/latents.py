@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
-from gandl_lib.cells import NUCLEUS, segment
+from gandl_lib.cells import MIN_NUCLEUS_UM2, NUCLEUS, SMOOTH_UM
 from gandl_lib.embed import open_method
 from gandl_lib.evaluate.bootstrap import interval
 from gandl_lib.shards import Shards
-from gandl_lib.views import unscale
 
 HEADER = ("method", "property", "direction", "step", "value", "ci_low", "ci_high", "change", "change_low",
           "change_high", "n_cells")  # fmt: skip
@@ -58,30 +58,36 @@ def pictures(method: nn.Module, z: Tensor, seed: int = 0, batch: int = 64) -> Te
     return torch.cat(parts)
 
 
-def measure(images: Tensor, channels: Sequence[str], pixel_um: float, limits: np.ndarray) -> pd.DataFrame:
-    """nucleus_area_um2 and mean_tubulin of each of (N, C, S, S) cells in [-1, 1]; NaN where there is no nucleus.
+def measure(images: Tensor, channels: Sequence[str], pixel_um: float) -> pd.DataFrame:
+    """nucleus_area_um2 and mean_tubulin of each of (N, C, S, S) single cells in [-1, 1]; NaN where there is no nucleus.
 
     Args:
         channels: names of the C channels.
-        limits: (C, 2) grey values that -1 and 1 stand for.
+        pixel_um: side of a pixel.
 
     Raises:
-        ValueError: there is no channel of that name.
+        ValueError: there is no channel of DNA or tubulin.
     """
     missing = [name for name in (NUCLEUS, TUBULIN) if name not in channels]
     if missing:
         raise ValueError(f"cells are measured in {NUCLEUS} and {TUBULIN}; these channels are {', '.join(channels)}.")
     dna, tubulin = (list(channels).index(name) for name in (NUCLEUS, TUBULIN))
     rows = []
-    for image, grey in zip(images.numpy(), unscale(images, limits).numpy(), strict=True):
-        nuclei, cells = segment(grey, dna, pixel_um)
-        areas = np.bincount(nuclei.ravel())[1:]  # less the background
-        if len(areas) == 0:
-            rows.append((np.nan, np.nan))
-            continue
-        cell = cells == areas.argmax() + 1
-        rows.append((areas.max() * pixel_um**2, (image[tubulin][cell].mean() + 1) / 2))
+    for image in (images.numpy() + 1) / 2:
+        nucleus, cell = _largest(image[dna], pixel_um), _largest(image.sum(axis=0), pixel_um)
+        area = nucleus.sum() * pixel_um**2
+        there = area >= MIN_NUCLEUS_UM2 and cell.any()
+        rows.append((area, image[tubulin][cell].mean()) if there else (np.nan, np.nan))
     return pd.DataFrame(rows, columns=["nucleus_area_um2", "mean_tubulin"]).astype(float)
+
+
+def _largest(channel: np.ndarray, pixel_um: float) -> np.ndarray:
+    """(S, S) bool: the largest connected part of what is above Otsu's threshold, once blurred; empty where all is flat."""
+    from skimage.filters import threshold_otsu
+
+    smooth = ndimage.gaussian_filter(channel, SMOOTH_UM / pixel_um)
+    parts, n = ndimage.label(smooth > threshold_otsu(smooth)) if np.ptp(smooth) > 0 else (np.zeros(smooth.shape), 0)
+    return parts == 1 + np.bincount(parts.ravel())[1:].argmax() if n else np.zeros(smooth.shape, bool)
 
 
 def direction(z: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -138,7 +144,7 @@ def arithmetic(
 
     Args:
         sources: run folders or weights files of methods that can `sample`.
-        shards: the cells they were trained on, for channels, pixels and grey values.
+        shards: the cells they were trained on, for channels and pixels.
 
     Returns:
         Tables with the columns `HEADER`, and `DIRECTIONS_HEADER`: the directions, a row a component.
@@ -154,7 +160,7 @@ def arithmetic(
 
         def measured(z: np.ndarray, method: nn.Module = method) -> pd.DataFrame:
             images = pictures(method, torch.as_tensor(z, dtype=torch.float32), seed)
-            return measure(images, shards.channels, shards.pixel_um, shards.limits)
+            return measure(images, shards.channels, shards.pixel_um)
 
         z = np.random.default_rng((seed, 0)).standard_normal((n_find, method.config.network.latent))
         properties = measured(z)

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandl_lib import latents
+from gandl_lib import cells, latents
 
 Z = 20
-CHANNELS, LIMITS = ("DNA", "actin", "tubulin"), np.array([[0.0, 255.0]] * 3, np.float32)
+CHANNELS = ("DNA", "actin", "tubulin")
 
 
 def disc(radius: float, tubulin: float = 0.5, size: int = 48) -> torch.Tensor:
@@ -83,26 +83,40 @@ def test_intervals_hold_the_mean_and_narrow_with_more_cells(known):
     pd.testing.assert_frame_equal(few, latents.try_out(along(known, 1.0), known, 20))
 
 
-@pytest.mark.parametrize(
-    ("values", "said"), [(np.full(20, np.nan), "0 cells could be measured"), (np.ones(20), "all measure the same")]
-)
-def test_no_direction_is_said(values, said):
-    with pytest.raises(ValueError, match=said):
-        latents.direction(np.zeros((20, Z)), values)
+@pytest.mark.parametrize("values", [np.full(20, np.nan), np.ones(20), np.r_[np.full(13, np.nan), np.arange(7.0)]])
+def test_where_nothing_can_be_found_there_is_no_direction_and_nothing_to_say(values):
+    d = latents.direction(np.zeros((20, Z)), values)
+    assert np.isnan(d).all()
+    table = latents.try_out(along(np.ones(Z)), d, n=10)
+    assert table["value"].isna().all() and table["change"].isna().all() and (table["n_cells"] == 0).all()
 
 
 # ---- pictures ----
 
 
 def test_discs_are_measured_in_micrometres():
-    cells = torch.stack([disc(5, 0.3), disc(8, 0.7), torch.full((3, 48, 48), -1.0)])
-    found = latents.measure(cells, CHANNELS, 0.65, LIMITS)
-    areas = np.pi * np.array([5, 8]) ** 2 * 0.65**2
-    np.testing.assert_allclose(found["nucleus_area_um2"][:2], areas, rtol=0.25)  # the blur before Otsu's threshold
-    np.testing.assert_allclose(found["mean_tubulin"][:2], [0.3, 0.7], atol=0.1)
+    cells = torch.stack([disc(6, 0.3), disc(9, 0.7), torch.full((3, 48, 48), -1.0)])
+    found = latents.measure(cells, CHANNELS, 0.65)
+    np.testing.assert_allclose(found["nucleus_area_um2"][:2], np.pi * np.array([6, 9]) ** 2 * 0.65**2, rtol=0.15)
+    np.testing.assert_allclose(found["mean_tubulin"][:2], [0.3, 0.7], rtol=0.15)
     assert found.loc[2].isna().all()
+    assert latents.measure(cells[:1] * 0.2 - 0.8, CHANNELS, 0.65)["nucleus_area_um2"][0] == found.loc[0].iloc[0]
     with pytest.raises(ValueError, match="DNA and tubulin; these channels are DNA, golgi"):
-        latents.measure(cells[:, :2], ("DNA", "golgi"), 0.65, LIMITS[:2])
+        latents.measure(cells[:, :2], ("DNA", "golgi"), 0.65)
+
+
+def test_crops_measure_what_their_sites_did(rng):
+    """Nuclei found in a field, cut out with their cells and blacked out around, measured again alone."""
+    image, radii = np.full((3, 160, 160), 20.0), [5, 6, 7, 8, 9, 10]
+    for k, radius in enumerate(radii):
+        cell = 255 * (disc(radius, 0.6, 48).numpy() + 1) / 2
+        y, x = 52 * (k // 3) + 2, 52 * (k % 3) + 2
+        image[:, y : y + 48, x : x + 48] += cell * [[[1.0]], [[0.6]], [[0.6]]]
+    image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    table, crops = cells.cut(image, *cells.segment(image, 0, 0.65), size=48, pixel_um=0.65)
+    assert len(table) == len(radii)
+    again = latents.measure(torch.tensor(cells.to_own_range(crops) / 127.5 - 1).float(), CHANNELS, 0.65)
+    np.testing.assert_allclose(again["nucleus_area_um2"], table["nucleus_area_um2"], rtol=0.2)
 
 
 @given(st.integers(2, 9), st.integers(0, 99))
