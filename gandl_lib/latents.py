@@ -82,7 +82,7 @@ def measure(images: Tensor, channels: Sequence[str], pixel_um: float) -> pd.Data
 
 
 def _largest(channel: np.ndarray, pixel_um: float) -> np.ndarray:
-    """(S, S) bool: the largest connected part of what is above Otsu's threshold, once blurred; empty where all is flat."""
+    """(S, S) bool: the largest part of what is above Otsu's threshold, once blurred; none where all is flat."""
     from skimage.filters import threshold_otsu
 
     smooth = ndimage.gaussian_filter(channel, SMOOTH_UM / pixel_um)
