@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import tifffile
-from anndata import AnnData
 from tqdm import tqdm
 
 from gandl_lib.datasets import _recursion
 from gandl_lib.datasets._paths import inside
 from gandl_lib.wells import COLUMNS as WELLS_COLUMNS
 from gandl_lib.wells import validate
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 CHANNELS = ("DNA", "actin", "tubulin")
 """DAPI, phalloidin, anti-beta-tubulin; in the paper's order, which is not that of the columns."""
@@ -167,6 +169,8 @@ def profiles(root: str | Path) -> AnnData:
     Raises:
         ValueError: a file or a column is missing, or tables that do not fit together, naming what does not.
     """
+    from anndata import AnnData  # takes seconds, and who reads images does without
+
     root = Path(root)
     table = _read(root / PROFILES, ["Image_Metadata_Plate", "Image_Metadata_Well"])
     path = _found(root)

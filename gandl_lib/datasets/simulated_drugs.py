@@ -15,7 +15,8 @@ differ a little in size from another's; DMSO wells are there to take that out.
 The sizes of cells follow the published profiles (`mcf7`); all else was set by eye, and nothing was tuned to a result.
 On `quick`, seed 0, means and spreads of the grey values of each cell find the mechanism of 25 of 48 treatments among
 other compounds (52 %; 29, 60 %, in other weeks), where the largest mechanism is 17 %; the same of crops scaled to their
-own range, which takes out what weeks and side effects do to the light, 38 (79 %) and 39: neither trivial nor impossible.
+own range, which takes out what weeks and side effects do to the light, 38 (79 %) and 39. That is neither trivial nor
+impossible.
 
 An image is a function of the screen, the seed and the site's own name alone, so neither the number of workers nor an
 interruption changes a byte.
