@@ -209,7 +209,7 @@ def arc(a: Tensor, b: Tensor, steps: int) -> Tensor:
     Half-way along a straight line a Gaussian latent of many dimensions would be shorter than any that training has
     seen.
     """
-    t = torch.linspace(0, 1, steps)[:, None]
+    t = torch.linspace(0, 1, steps, dtype=a.dtype)[:, None]
     length = torch.lerp(a.norm(), b.norm(), t)
     angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
     if angle < 1e-4:
