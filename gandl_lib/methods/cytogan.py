@@ -74,11 +74,11 @@ SMALL = DCGANConfig(crop_px=48, widths=(8, 16, 32, 64))
 TINY = DCGANConfig(crop_px=24, widths=(4, 4, 8, 8), latent=8, features=8)
 
 
-def presets(paper: GANConfig | WGANConfig | VAEConfig) -> dict:
+def presets(paper: GANConfig | WGANConfig | VAEConfig, **small) -> dict:
     """small: crops half as wide, a quarter of the maps, and small batches, for the steps are few that a core takes in a
-    minute. tiny: for tests."""
+    minute; besides, what a method cannot do without in so few. tiny: for tests."""
     return {
-        "small": replace(paper, network=SMALL, batch=16),
+        "small": replace(paper, network=SMALL, batch=16, **small),
         "paper": paper,
         "tiny": replace(paper, network=TINY, batch=8),
     }
@@ -168,7 +168,7 @@ class LSGAN(DCGAN):
 
 
 class WGANGP(CytoGAN):
-    presets = presets(WGANConfig())
+    presets = presets(WGANConfig(), learning_rate=5e-4, critic_steps=2)
 
     @property
     def critic_steps(self) -> int:
