@@ -15,8 +15,7 @@
 #
 # This chapter builds the exam and holds it twice. First on *real* cells, with measurements by CellProfiler that anybody can
 # have: that is the bar. Then on *simulated* ones, where the four models of the paper and GAN-DL learn from the same single
-# cells, equally many, for minutes. The two halves share the rules and nothing else: no number of the second may be held
-# against the first.
+# cells, equally many. The two halves share the rules and nothing else: no number of the second may be held against the first.
 
 # %% tags=["remove-cell"]
 # On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
@@ -117,7 +116,7 @@ table(narrate.published_moa(paper("moa")), "Published accuracies on BBBC021.")
 # %% [markdown]
 # ## Cells to learn from
 #
-# BBBC021's images are 43 GB and cannot sit in a book. In their place stands a simulated screen, written in BBBC021's own
+# BBBC021's images are more than 40 GB and cannot sit in a book. In their place stands a simulated screen, written in BBBC021's own
 # layout and read by the loader that reads the real one (`gandl fetch bbbc021`, `gandl shard`). Its mechanisms act on shape:
 # destabilised microtubules leave round cells with diffuse tubulin, damaged DNA large nuclei, inhibited kinases cells that
 # halt in division. Compounds have side effects of their own, and weeks differ in stain and focus. Nobody knows how hard it
@@ -133,7 +132,7 @@ narrate.drugs(sites, cells)
 # %% tags=["hide-input"]
 show(
     figures.drug_sites(sites),
-    "One treated site of some mechanisms, highest dose, and DMSO. Simulated.",
+    "A site of DMSO, and one of each mechanism at its highest dose. Simulated.",
 )
 
 # %% [markdown]
@@ -156,8 +155,8 @@ show(figures.segmented(sites), "Found by thresholds and watersheds: nuclei yello
 # - **VAE** {cite:p}`kingma2013`: no game; the discriminator's convolutions encode, the generator decodes.
 #
 # GAN-DL's StyleGAN2 discriminator stands beside them, and two rows that have learnt nothing: the DCGAN's discriminator
-# before its first step, and intensity statistics. All that learn see equally many cells, through networks narrow enough for a
-# processor core; the published widths are the preset `paper`.
+# before its first step, and intensity statistics. All that learn see equally many cells. The quick profile has networks that a
+# processor core can train in a minute or two; published widths are the preset `paper`, and the gpu profile's.
 
 # %% tags=["hide-input"]
 models = {path.name.removeprefix("cells-"): open_method(str(path), cells.channels) for path in runs}
@@ -250,8 +249,8 @@ show(
 # - **A hundred and three.** Doses of a compound are not independent, so the true intervals are wider than the bars.
 # - **NSC.** The distance between the two panels is what batches give away, or what more neighbours are worth; with mechanisms
 #   so unevenly spread over weeks nobody can tell which.
-# - **Minutes.** The paper trained for fifty epochs on real cells; here each model sees each cell two or three times, if that.
-#   A ranking of models after so short a run is a ranking of how they begin.
+# - **Short runs.** The paper's models saw each cell fifty times; the table above says how often these did. A ranking of models
+#   after a short run is a ranking of how they begin.
 # - **A simulation.** Its mechanisms are what its author thought mechanisms look like; that a model finds them says that the
 #   machinery works. The rows of untrained and of intensity tell how much of the exam is easy.
 # - **One seed.** Intervals are over treatments and not over trainings; another seed moves each learnt row too.
