@@ -87,8 +87,6 @@ def presets(paper: GANConfig | WGANConfig | VAEConfig, **small) -> dict:
 class CytoGAN(nn.Module):
     """Generator and discriminator behind the method seam; subclasses say what the two are told."""
 
-    training_only = ()
-
     def __init__(self, config: GANConfig | WGANConfig, channels: int):
         super().__init__()
         self.config, self.channels = config, channels

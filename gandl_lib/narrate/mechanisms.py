@@ -13,7 +13,6 @@ from gandl_lib.narrate.words import (
     BEATS,
     BELOW,
     INTENSITY,
-    SAME,
     VERDICTS,
     Score,
     count,
@@ -129,30 +128,26 @@ def models(scores: pd.DataFrame | None) -> Output:
     """Who finds mechanisms in simulated cells, protocol by protocol, by the first recipe; the other recipe's best."""
     if scores is None:
         return say(NO_IMAGES)
-    sentences, first = [], scores["recipe"].iloc[0]
-    for protocol, part in scores.groupby("protocol", sort=False):
-        by_recipe = {recipe: method_scores(rows.assign(n_test_wells=rows["n_treatments"]))
-                     for recipe, rows in part.groupby("recipe", sort=False)}  # fmt: skip
-        found = by_recipe[first]
-        learnt = [m for m in found if m not in (RANDOM, INTENSITY)]
-        top = max(learnt, key=lambda m: found[m].value)
-        row = part.iloc[0]
-        text = f"**{protocol}**, {row['n_treatments']} treatments, {first}: most by {name(top)}, {found[top]}"
-        text += f"; the largest mechanism has {percent(row['majority_rate'])}, chance is {percent(row['shuffled'])}."
-        for bar in (RANDOM, INTENSITY):
-            if bar in found:
-                groups = {v: [name(m) for m in learnt if verdict(found[m], found[bar]) == v] for v in VERDICTS}
-                text += f" {name(bar).capitalize()} find {found[bar]}: " if bar == INTENSITY else (
-                    f" The {name(bar)} finds {found[bar]}: "
-                )  # fmt: skip
-                parts = [
-                    f"{listing(groups[v])} {_verb(v, len(groups[v]))} it" for v in (BEATS, SAME, BELOW) if groups[v]
-                ]
-                text += f"{'; '.join(parts)}."
-        for recipe, others in by_recipe.items():
-            if recipe != first:
-                best = max(others, key=lambda m: others[m].value)
-                text += f" By profiles {recipe}, most by {name(best)}, {others[best]}."
+    sentences = []
+    for _, part in scores.groupby("protocol", sort=False):
+        by_recipe = {
+            recipe: method_scores(rows.assign(n_test_wells=rows["n_treatments"]))
+            for recipe, rows in part.groupby("recipe", sort=False)
+        }
+        (recipe, found), *others = by_recipe.items()
+        learnt = [method for method in found if method not in (RANDOM, INTENSITY)]
+        top, row = max(learnt, key=lambda m: found[m].value), part.iloc[0]
+        text = (
+            f"**{row['protocol']}**, {row['n_treatments']} treatments, {recipe}: most by {name(top)}, {found[top]}; the"
+            f" largest mechanism has {percent(row['majority_rate'])}, chance is {percent(row['shuffled'])}."
+        )
+        for bar in [method for method in (RANDOM, INTENSITY) if method in found]:
+            groups = {v: [name(m) for m in learnt if verdict(found[m], found[bar]) == v] for v in VERDICTS}
+            stands = [f"{listing(groups[v])} {_verb(v, len(groups[v]))} it" for v in VERDICTS if groups[v]]
+            text += f" Beside {name(bar)}, {found[bar]}: {'; '.join(stands)}."
+        for other, values in others:
+            best = max(values, key=lambda m: values[m].value)
+            text += f" With profiles {other}, most by {name(best)}, {values[best]}."
         sentences.append(text)
     return points(*sentences)
 
