@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -122,7 +123,7 @@ def cells(
 @app.command
 def train(
     method: Positional[str],
-    shards: Positional[Path],
+    shards: Positional[str],
     run: Positional[Path],
     preset: str | None = None,
     config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008 (frozen)
@@ -132,7 +133,7 @@ def train(
 
     Args:
         method: its name, say gandl.
-        shards: store made by `gandl shard`.
+        shards: store made by `gandl shard`; a folder, or an address like s3://bucket/screen.zarr.
         run: folder for weights, log and samples.
         preset: named configuration of the method.
         threads: CPU threads; all cores where not given.
@@ -150,8 +151,9 @@ def train(
 @app.command
 def embed(
     source: Positional[str],
-    shards: Positional[Path],
+    shards: Positional[str],
     out: Positional[Path],
+    part: str | None = None,
     preset: str | None = None,
     seed: int = 0,
     turns: bool = False,
@@ -163,8 +165,9 @@ def embed(
 
     Args:
         source: a run folder, a weights file, or the name of a method with nothing to train.
-        shards: store made by `gandl shard`.
+        shards: store made by `gandl shard`; a folder, or an address like s3://bucket/screen.zarr.
         out: profiles to write (.h5ad).
+        part: which part of the sites, say 3/16 for the third of sixteen; `gandl join` puts them together.
         preset: for a method by name.
         seed: for a method by name.
         turns: average over the eight ways to lay a crop.
@@ -172,16 +175,51 @@ def embed(
         tap: where to read a network: penultimate or blocks; what its configuration says where not given.
         name: what tables call this embedding, where the method's own name would not tell two of them apart.
     """
+    import torch
+
     from gandl_lib import embed as embedding
     from gandl_lib import profiles
     from gandl_lib.shards import Shards
 
+    if part is not None and not re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", part):
+        raise ValueError(f"--part must be like 3/16, the third part of sixteen; found {part!r}.")
     store = Shards(shards)
     method, provenance = embedding.open_method(source, store.channels, preset, seed, tap)
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
     provenance["method"] = name or provenance["method"]
-    store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
-    found = embedding.embed(method, store, provenance=provenance, turns=turns, tiles=tiles)
+    k_of_n = None if part is None else tuple(map(int, part.split("/")))
+    if part is None:
+        store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
+    found = embedding.embed(method, store, provenance=provenance, part=k_of_n, turns=turns, tiles=tiles)
     profiles.write(found, out)
+
+
+@app.command
+def join(paths: Positional[tuple[Path, ...]]) -> None:
+    """Put profiles together that were embedded in parts, without holding them all.
+
+    Args:
+        paths: all parts, in any order, and last, as with cp, the profiles to write (.h5ad).
+    """
+    from gandl_lib import profiles
+
+    *parts, out = paths
+    if not parts or out.suffix != ".h5ad":
+        raise ValueError(f"give the parts and then the .h5ad to write; found {' '.join(map(str, paths))}.")
+    profiles.join(parts, out)
+
+
+@app.command
+def export(source: Positional[str], out: Positional[Path]) -> None:
+    """Write profiles or images in a form that others read; the name of OUT says which.
+
+    Args:
+        source: profiles (.h5ad), or a store made by `gandl shard`.
+        out: .csv, .csv.gz or .parquet for profiles; for a store .ome.zarr, or a new folder for TIFFs and metadata.csv.
+    """
+    from gandl_lib import export as exporting
+
+    exporting.export(source, out)
 
 
 @app.command

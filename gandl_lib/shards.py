@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import zarr
@@ -261,12 +263,16 @@ def _simulation(root: Path) -> dict[str, Any] | None:
 
 
 class Shards:
-    """A screen at rest, as `write` left it. `len()` is its number of sites.
+    """A screen at rest, as `write` left it, on this machine or far away. `len()` is its number of sites.
 
     Holds nothing but its path until something is asked for, so it is cheap to pickle and every process opens its own.
 
+    Args:
+        path: the Zarr group; a folder, or an address that fsspec knows: `s3://bucket/screen.zarr`, `gs://…`, `https://…`
+            from a server that answers byte ranges. Keys and endpoints are those of fsspec's own configuration.
+
     Attributes:
-        path: the Zarr group.
+        path: the same, a Path for a folder and a str for an address.
         channels: names of the C channels.
         pixel_um: side of a pixel in micrometres.
         simulated: whether the images come from a simulation.
@@ -276,12 +282,12 @@ class Shards:
         fingerprint: of all that it was made from.
 
     Raises:
-        ValueError: when `path` is no such group, or an unfinished one.
+        ValueError: when `path` is no such group, an unfinished one, or an address that cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if ".partial" in self.path.suffixes or (_partial(self.path).exists() and not self.path.exists()):
+        self.path: Path | str = path.rstrip("/") if isinstance(path, str) and "://" in path else Path(path)
+        if ".partial" in PurePosixPath(self.path).suffixes or _interrupted(self.path):
             raise ValueError(f"{self.path}: its writing was interrupted; run the same command again.")
         attributes = _attributes(self.path)
         if attributes.get("format") != FORMAT:
@@ -296,7 +302,7 @@ class Shards:
         self.fingerprint = str(attributes["fingerprint"])
         self._plates = list(attributes["plates"])
         self._numeric = dict(attributes.get("numeric", {}))
-        array = json.loads((self.path / "images" / "zarr.json").read_text())
+        array = json.loads(_bytes(self.path, "images/zarr.json"))
         self._length, *shape = array["shape"]
         self.shape = tuple(shape)
         self.dtype = np.dtype(array["data_type"])
@@ -305,7 +311,7 @@ class Shards:
     def __len__(self) -> int:
         return self._length
 
-    def __reduce__(self) -> tuple[type[Shards], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[Shards], tuple[Path | str]]:
         return Shards, (self.path,)
 
     def read(self, i: int) -> np.ndarray:
@@ -314,6 +320,8 @@ class Shards:
 
     def read_many(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images of several sites, in the order asked for: (N, C, H, W) integers."""
+        if self._memory is None and len(indices) > 1 and (np.diff(indices) == 1).all():
+            return self._images[indices[0] : indices[-1] + 1]  # neighbours share files: far fewer requests
         images = np.empty((len(indices), *self.shape), self.dtype)
         for image, i in zip(images, indices, strict=True):
             image[...] = self.read(i)
@@ -328,23 +336,22 @@ class Shards:
     @cached_property
     def wells(self) -> pd.DataFrame:
         """The wells table; row i belongs to `read(i)`."""
-        path = self.path / "wells.csv"
-        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = pd.read_csv(io.BytesIO(_bytes(self.path, "wells.csv")), dtype=str, keep_default_na=False)
         concentration = text["concentration_uM"].replace("", "nan").astype(float)
         types = {"plate": int, "site": int} | self._numeric
         floats = [column for column, dtype in types.items() if dtype == "float64"]
         wells = text.assign(**text[floats].replace("", "nan")).astype(types).assign(concentration_uM=concentration)
-        return validate(wells, str(path))
+        return validate(wells, f"{self.path}/wells.csv")
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
         """`site_id, reason` of the sites that were left out."""
-        return pd.read_csv(self.path / "skipped.csv", dtype=str, keep_default_na=False)
+        return pd.read_csv(io.BytesIO(_bytes(self.path, "skipped.csv")), dtype=str, keep_default_na=False)
 
     @cached_property
     def histograms(self) -> np.ndarray:
         """(plates, C, bins) pixel counts; plates in the order in which `wells` names them first."""
-        return zarr.open_array(self.path / "histograms", mode="r")[:]
+        return self._array("histograms")[:]
 
     @cached_property
     def limits(self) -> np.ndarray:
@@ -383,7 +390,10 @@ class Shards:
 
     @cached_property
     def _images(self) -> zarr.Array:
-        return zarr.open_array(self.path / "images", mode="r")
+        return self._array("images")
+
+    def _array(self, name: str) -> zarr.Array:
+        return zarr.open_array(self.path / name if isinstance(self.path, Path) else f"{self.path}/{name}", mode="r")
 
     def _limits(self, histograms: np.ndarray) -> np.ndarray:
         width = BIN_WIDTH[self.dtype.name]
@@ -398,13 +408,43 @@ def _percentile(counts: np.ndarray, percent: float) -> int:
     return int(np.searchsorted(cumulative, percent / 100 * cumulative[-1]))
 
 
-def _attributes(path: Path) -> dict[str, Any]:
+def _interrupted(path: Path | str) -> bool:
+    """Whether `write` began this folder and has not finished it."""
+    return isinstance(path, Path) and _partial(path).exists() and not path.exists()
+
+
+def _attributes(path: Path | str) -> dict[str, Any]:
     """The attributes of the group at `path`; ValueError when it is no group of ours."""
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, KeyError, ValueError):
+        content = _bytes(path, "zarr.json")
+    except OSError:
+        content = None
+    try:
+        attributes = json.loads(content or "{}")["attributes"]
+    except (KeyError, ValueError):
         attributes = {}
     if "fingerprint" not in attributes:
-        found = "something else is there" if path.exists() else "no such file or folder"
+        there = path.exists() if isinstance(path, Path) else content is not None
+        found = "something else is there" if there else "no such file or folder"
         raise ValueError(f"{path}: not shards written by `gandl shard`; {found}.")
     return attributes
+
+
+def _bytes(group: Path | str, name: str) -> bytes:
+    """The content of a small file of a group, in a folder or at an address.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the address cannot be read: no package for its kind of storage, no permission, no connection.
+    """
+    if isinstance(group, Path):
+        return (group / name).read_bytes()
+    try:
+        files, path = fsspec.core.url_to_fs(f"{group}/{name}")
+        return files.cat_file(path)
+    except FileNotFoundError:
+        raise
+    except ImportError as error:
+        raise ValueError(f"{group}: no package for this kind of storage is installed ({error}).") from None
+    except Exception as error:  # each kind of storage raises its own
+        raise ValueError(f"{group}: cannot be read ({type(error).__name__}: {error}).") from error

@@ -57,7 +57,7 @@ def _compare(d: np.ndarray, n: np.ndarray, n_draws: int, seed: int) -> tuple[flo
 
 @lru_cache(maxsize=2)
 def _draws(G: int, n_draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each of G wells is drawn and the sign it gets, (draws, G) each: the same for all pairs on these wells."""
+    """How often each of G wells is drawn, and its sign, (draws, G) each: the same for all pairs on these wells."""
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(G, np.full(G, 1 / G), size=n_draws)
     return drawn.astype(float), rng.choice([-1.0, 1.0], size=(n_draws, G))
