@@ -133,7 +133,7 @@ def test_the_tiny_profile_makes_every_table() -> None:
     methods = set(pd.read_csv(results / "separability.csv")["method"])
     assert {"gandl", "gandl-random", "intensity", "shuffled labels"} <= methods
     moa = pd.read_csv(results / "moa.csv").query("dataset == 'simulated'")
-    assert set(moa["method"]) == {"dcgan", "wgan-gp", "vae", "gandl", "dcgan-random", "intensity"}
+    assert set(moa["method"]) == {"dcgan", "gandl", "intensity"}
     provenance = json.loads((results / "provenance.json").read_text())
     assert provenance["profile"] == "tiny" and provenance["seed"] == 0
     for name, digest in provenance["sha256"].items():
