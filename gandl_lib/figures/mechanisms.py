@@ -29,7 +29,7 @@ from gandl_lib.figures.page import (
     percent,
 )
 
-PROPERTIES = {"nucleus_area_um2": "nucleus area, µm²", "mean_tubulin": "mean tubulin, of its range"}
+PROPERTIES = {"nucleus_area_um2": "nucleus area, µm²", "mean_tubulin": "mean tubulin, 0 to 1"}
 """What generated cells are measured in, as figures and text call it."""
 
 

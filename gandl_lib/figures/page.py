@@ -64,7 +64,7 @@ MARKERS = {
     "position": "P",
     "dcgan": "o",
     "lsgan": "s",
-    "wgan-gp": "D",
+    "wgan-gp": "X",
     "vae": "^",
     "dcgan-random": "v",
 }
