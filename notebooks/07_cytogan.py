@@ -254,4 +254,6 @@ show(
 # - **A simulation.** Its mechanisms are what its author thought mechanisms look like; that a model finds them says that the
 #   machinery works. The rows of untrained and of intensity tell how much of the exam is easy.
 # - **One seed.** Intervals are over treatments and not over trainings; another seed moves each learnt row too.
+# - **A nucleus is what a threshold says.** Where a model draws none that is clear, the largest bright thing is measured all the
+#   same; whether it is a nucleus is for the pictures to tell.
 # - **Own range.** Scaling each cell to its own range follows the paper. It hides brightness, which some mechanisms change.
