@@ -48,6 +48,9 @@ METHOD_SRC = {
     "convae": library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),
 }
 PARADIGM_SRC = library("nn/paradigms methods/paradigms")
+CYTOGAN_SRC = library("losses nn/dcgan methods/cytogan")
+METHOD_SRC |= dict.fromkeys(("dcgan", "lsgan", "wgan-gp", "vae", "dcgan-random"), CYTOGAN_SRC)
+DRUGS_SRC = library("datasets/_simulation datasets/_processes datasets/bbbc021 datasets/cells datasets/mcf7 datasets/simulated_drugs")
 ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
 TRAIN_SRC = library("views train checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
@@ -106,6 +109,10 @@ if PARADIGMS:
     SCREENS["drugs"] = {"folder": SCREENS["screen"].get("folder", f"{R}/data/screen"), "where": " and ".join(map("({})".format, asked))}
 PARADIGM_TABLES = [f"paradigms{part}.csv" for part in ("", "_cells", "_distances", "_drug_control", "_clusters", "_points", "_flaws")]
 
+# CytoGAN's exam: mechanisms of drugs, from single cells of a simulated screen. `learnt` and `beside`: method to preset.
+CYTOGAN = config.get("cytogan")
+LEARNT, BESIDE = (CYTOGAN["learnt"], CYTOGAN["beside"]) if CYTOGAN else ({}, {})
+
 TABLES = ["separability.csv", "paired.csv", "confusion.csv", "cost.csv", "probe_size.csv", "replicates.csv"]
 TABLES += ["axes.csv", "efficacy.csv", "dose_response.csv", "dose_points.csv"]
 if "simulate" in SCREENS["screen"]:
@@ -118,10 +125,14 @@ GENERATORS = [m for m, s in METHODS.items() if s.get("method", m) == "gandl" and
 if GENERATORS:
     TABLES += ["generation.csv"]
 REAL_DRUGS = REAL_CELLS.with_name("bbbc021")
-if REAL_DRUGS.is_dir():
-    TABLES += ["moa.csv", "moa_confusion.csv"]
-else:
+if not REAL_DRUGS.is_dir():
     print(f"No {REAL_DRUGS} (GANDL_DATA): no mechanisms of action from real profiles.", file=sys.stderr)
+DRUG_PROFILES = [f"{R}/profiles/bbbc021/cellprofiler.h5ad"] * REAL_DRUGS.is_dir()
+DRUG_PROFILES += [f"{R}/profiles/cells/{method}.h5ad" for method in (LEARNT | BESIDE)]
+if DRUG_PROFILES:
+    TABLES += ["moa.csv", "moa_confusion.csv"]
+if CYTOGAN:
+    TABLES += ["latent_arithmetic.csv", "latent_arithmetic_directions.csv"]
 if PARADIGMS:
     TABLES += PARADIGM_TABLES
 TABLES += ["provenance.json"]
@@ -133,6 +144,7 @@ wildcard_constraints:
     screen="|".join(SCREENS),
     method="|".join(METHODS),
     setup="|".join(SETUPS) or "none",
+    model="|".join(LEARNT | BESIDE) or "none",
     other=f"({'|'.join(f'{screen}/' for screen in SCREENS if screen != 'screen')})?",
     part="[0-9]+",
     chapter=r"[0-9]{2}_\w+",
@@ -364,6 +376,84 @@ use rule embed as embed_setup with:
         tiles=1,
 
 
+# ---- single cells of drugs, for CytoGAN's models ----
+
+
+rule simulate_drugs:
+    input:
+        DRUGS_SRC,
+    output:
+        f"{R}/data/mechanisms/BBBC021_v1_image.csv",
+    params:
+        out=f"{R}/data/mechanisms",
+        preset=CYTOGAN["simulate"] if CYTOGAN else "",
+        seed=SEED,
+    threads: 2
+    shell:
+        "fresh {params.out} {input} {params} && "
+        "gandl simulate {params.out} --screen {params.preset} --layout bbbc021 --seed {params.seed} --jobs {threads}"
+
+
+use rule shard as shard_drugs with:
+    input:
+        f"{R}/data/mechanisms/BBBC021_v1_image.csv",
+        SHARD_SRC,
+        library("datasets/bbbc021"),
+    output:
+        f"{R}/shards/mechanisms.zarr/zarr.json",
+    params:
+        data=f"{R}/data/mechanisms",
+        out=f"{R}/shards/mechanisms.zarr",
+        where=[],
+
+
+rule cells:
+    input:
+        f"{R}/shards/mechanisms.zarr/zarr.json",
+        library("cells shards"),
+    output:
+        f"{R}/shards/cells.zarr/zarr.json",
+    params:
+        sites=f"{R}/shards/mechanisms.zarr",
+        out=f"{R}/shards/cells.zarr",
+        size=CYTOGAN["size"] if CYTOGAN else "",
+    threads: 2
+    shell:
+        "fresh {params.out} {input} {params} && rm -rf {params.out} && "
+        "gandl cells {params.sites} {params.out} --size {params.size} --own-range --jobs {threads}"
+
+
+use rule train as train_model with:
+    input:
+        f"{R}/shards/cells.zarr/zarr.json",
+        TRAIN_SRC,
+        lambda w: METHOD_SRC[w.model],
+    output:
+        f"{R}/runs/cells-{{model}}/weights.safetensors",
+    params:
+        shards=f"{R}/shards/cells.zarr",
+        run=f"{R}/runs/cells-{{model}}",
+        method="{model}",
+        options=lambda w: options({"preset": LEARNT[w.model], "images": CYTOGAN["images"], "ticks": 4}),
+        seed=SEED,
+    threads: 1
+
+
+use rule embed as embed_model with:
+    input:
+        lambda w: f"{R}/runs/cells-{w.model}/weights.safetensors" if w.model in LEARNT else [],
+        f"{R}/shards/cells.zarr/zarr.json",
+        EMBED_SRC,
+        lambda w: METHOD_SRC[w.model],
+    output:
+        f"{R}/profiles/cells/{{model}}.h5ad",
+    params:
+        source=lambda w: f"{R}/runs/cells-{w.model}" if w.model in LEARNT else w.model,
+        shards=f"{R}/shards/cells.zarr",
+        options=lambda w: options({} if w.model in LEARNT else {"preset": BESIDE[w.model], "seed": SEED}),
+        tiles=1,
+
+
 # ---- tables ----
 
 
@@ -473,7 +563,7 @@ rule bbbc021:
 
 rule moa:
     input:
-        f"{R}/profiles/bbbc021/cellprofiler.h5ad",
+        profiles=DRUG_PROFILES,
         src=library("profiles evaluate/moa"),
     output:
         f"{R}/moa.csv",
@@ -481,7 +571,23 @@ rule moa:
     params:
         seed=SEED,
     shell:
-        "gandl evaluate moa {input[0]} {output[0]} --seed {params.seed}"
+        "gandl evaluate moa {input.profiles} {output[0]} --seed {params.seed}"
+
+
+rule latents:
+    input:
+        [f"{R}/runs/cells-{model}/weights.safetensors" for model in LEARNT],
+        shards=f"{R}/shards/cells.zarr/zarr.json",
+        src=CYTOGAN_SRC + GANDL_SRC + library("cells latents views evaluate/bootstrap"),
+    output:
+        f"{R}/latent_arithmetic.csv",
+        f"{R}/latent_arithmetic_directions.csv",
+    params:
+        runs=[f"{R}/runs/cells-{model}" for model in LEARNT],
+        shards=f"{R}/shards/cells.zarr",
+        seed=SEED,
+    shell:
+        "gandl latents {params.runs} {params.shards} {output[0]} --seed {params.seed}"
 
 
 # ---- a plate of somebody's own ----
@@ -557,6 +663,7 @@ rule provenance:
 def chapter_needs(w):
     """What the chapter itself asks `chapters.need` for; what may be missing, only if this profile makes it."""
     made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m, s in (METHODS | SETUPS).items() if "images" in s)]
+    made += [*("shards/mechanisms.zarr", "shards/cells.zarr") * bool(CYTOGAN), *(f"runs/cells-{model}" for model in LEARNT)]
     made += [f"data/{s}{part}" for s in SCREENS if "simulate" in SCREENS[s] for part in ("", "/truth.csv")]
     names = chapters.needs(Path(f"notebooks/{w.chapter}.py"))
     return [f"{R}/{chapters.target(n.rstrip('?'))}" for n in names if not n.endswith("?") or n[:-1] in made]

@@ -188,6 +188,8 @@ def embed(
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     provenance["method"] = name or provenance["method"]
     k_of_n = None if part is None else tuple(map(int, part.split("/")))
+    if part is None:
+        store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
     found = embedding.embed(method, store, provenance=provenance, part=k_of_n, turns=turns, tiles=tiles)
     profiles.write(found, out)
 
@@ -319,6 +321,29 @@ def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int 
             f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
         )
     _write_table(generating.compare(sources, Shards(shards), images, seed), out)
+
+
+@app.command
+def latents(paths: Positional[tuple[Path, ...]], seed: int = 0) -> None:
+    """Arithmetic on latents, measured: does adding a vector to z make nuclei larger, or tubulin more?
+
+    Writes OUT.csv, and the vectors beside it as OUT_directions.csv.
+
+    Args:
+        paths: run folders or weights files, then the shards of single cells, and last, as with cp, the table to write.
+        seed: of latents and bootstraps.
+    """
+    from gandl_lib import latents as adding
+    from gandl_lib.shards import Shards
+
+    *sources, shards, out = paths
+    if not sources or out.suffix != ".csv":
+        raise ValueError(
+            f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
+        )
+    table, directions = adding.arithmetic(sources, Shards(shards), seed=seed)
+    _write_table(directions, out.with_name(f"{out.stem}_directions.csv"))
+    _write_table(table, out)
 
 
 @app.command

@@ -3,7 +3,9 @@
 Logits are raw critic outputs of shape (B,). Every function returns a scalar tensor, a mean over the batch.
 
 References:
-    Goodfellow et al. 2014 (non-saturating loss); Mescheder et al. 2018, eq. 9 (R1);
+    Goodfellow et al. 2014 (non-saturating loss); Salimans et al. 2016, sec. 3.4 (smoothed labels);
+    Mao et al. 2016, eq. 9 (least squares); Gulrajani et al. 2017, eq. 3 (Wasserstein loss, two-sided penalty);
+    Kingma and Welling 2013, app. B (divergence from a normal); Mescheder et al. 2018, eq. 9 (R1);
     Petzka et al. 2018, eq. 9 (WGAN-LP, the one-sided Lipschitz penalty); Karras et al. 2020, eq. 4 (path length).
 """
 
@@ -24,6 +26,26 @@ def discriminator_logistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
+def discriminator_smoothed(real_logits: Tensor, fake_logits: Tensor, labels: Tensor) -> Tensor:
+    """-s log D(x) - (1 - s) log(1 - D(x)) - log(1 - D(G(z))): real images carry `labels` s (B,) below one."""
+    return F.binary_cross_entropy_with_logits(real_logits, labels) + F.softplus(fake_logits).mean()
+
+
+def least_squares(logits: Tensor, labels: Tensor | float) -> Tensor:
+    """E (D - label)^2 / 2, the same for both players; `labels` is (B,) or one for all."""
+    return (logits - labels).square().mean() / 2
+
+
+def wasserstein(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """E D(G(z)) - E D(x): the critic's loss, minus the distance that it sees."""
+    return fake_logits.mean() - real_logits.mean()
+
+
+def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) in nats, both (B, Z): summed over z, averaged over the batch."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean() / 2
+
+
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d logits / d images, (B, C, H, W), itself differentiable. `images` must require grad and have led to `logits`."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -39,6 +61,12 @@ def lipschitz_one_sided(gradient: Tensor) -> Tensor:
     """E max(0, ||grad D(x^)|| - 1)^2 at mixes of real and fake: zero wherever the slope is below one."""
     slope = (gradient.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
     return (slope - 1).clamp(min=0).square().mean()
+
+
+def lipschitz_two_sided(gradient: Tensor) -> Tensor:
+    """E (||grad D(x^)|| - 1)^2 at mixes of real and fake: zero where the slope is one."""
+    slope = (gradient.square().sum(dim=(1, 2, 3)) + 1e-12).sqrt()
+    return (slope - 1).square().mean()
 
 
 def uniform_mix(real: Tensor, fake: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def test_every_method_keeps_the_seam(name, imagenet_weights):
 
 
 def test_presets_are_named_and_described():
-    assert set(PRESETS) == {"paper", "gpu128", "quick32", "quick64", "tiny"}
+    assert set(PRESETS) == {"paper", "gpu128", "quick32", "quick64", "cell48", "cell96", "tiny", "tiny24"}
     for config in PRESETS.values():
         assert config.network.features == 512 and config.network.mapping_layers == 3
 

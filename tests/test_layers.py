@@ -101,7 +101,7 @@ def test_styled_conv_is_the_papers_per_sample_weights(up):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 6])
-@pytest.mark.parametrize(("resolution", "base", "head"), [(16, 64, "flatten"), (32, 256, "pool")])
+@pytest.mark.parametrize(("resolution", "base", "head"), [(16, 64, "flatten"), (32, 256, "pool"), (24, 96, "flatten")])
 def test_any_channels_any_width_same_512_features(channels, resolution, base, head):
     config = StyleGAN2Config(resolution, base, 32, latent=16, head=head)
     G, D = Generator(config, channels), Discriminator(config, channels)
@@ -135,7 +135,7 @@ def test_style_mixing_takes_early_layers_from_one_latent_and_late_from_another()
     torch.testing.assert_close(w[:, 0], G.mapping(z))
 
 
-@pytest.mark.parametrize("bad", [dict(resolution=48), dict(resolution=4), dict(head="mean")])
+@pytest.mark.parametrize("bad", [dict(resolution=40), dict(resolution=6), dict(resolution=4), dict(head="mean")])
 def test_bad_sizes_say_what_was_found(bad):
     with pytest.raises(ValueError, match=str(next(iter(bad.values())))):
         StyleGAN2Config(**bad)

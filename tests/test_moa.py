@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,15 +50,14 @@ def test_leaving_one_compound_out_is_that_of_scikit_learn(wells):
         out = (table["compound"] == compound).to_numpy()
         knn = KNeighborsClassifier(1, metric="cosine").fit(mean[~out], table["moa"][~out])
         right += (knn.predict(mean[out]) == table["moa"][out]).sum()
-    scores, _ = moa.moa(X, obs, "x")
+    scores, _ = moa.moa(X, obs)
     assert scores.set_index("protocol").loc["NSC", "n_correct"] == right
 
 
 def test_scale_of_a_treatment_does_not_matter_and_shuffled_mechanisms_score_chance(wells):
     X, obs = wells
-    scores, counts = moa.moa(X, obs, "x")
-    assert tuple(scores.columns) == moa.HEADER
-    pd.testing.assert_frame_equal(scores, moa.moa(3 * X, obs, "x")[0])
+    scores, counts = moa.moa(X, obs)
+    pd.testing.assert_frame_equal(scores, moa.moa(3 * X, obs)[0])
     assert (scores["accuracy"] > 0.8).all()
     assert scores["shuffled"].between(0.1, 0.3).all(), "2 of the 11 other compounds share a mechanism: 0.18"
     assert counts.groupby("protocol")["count"].sum().to_dict() == scores.set_index("protocol")["n_treatments"].to_dict()
@@ -78,11 +79,11 @@ def test_wilson_is_that_of_statsmodels():
 def test_what_cannot_be_asked_is_said(wells):
     X, obs = wells
     with pytest.raises(ValueError, match="no well has a mechanism"):
-        moa.moa(X, obs.assign(moa=""), "x")
+        moa.moa(X, obs.assign(moa=""))
     with pytest.raises(ValueError, match="c0: more than one mechanism"):
-        moa.moa(X, obs.assign(moa=["other", *obs["moa"][1:]]), "x")
+        moa.moa(X, obs.assign(moa=["other", *obs["moa"][1:]]))
     with pytest.raises(ValueError, match="moa-3: one compound only"):
-        moa.moa(X, obs.assign(moa=obs["moa"].mask(obs["compound"].isin(["c9", "c10"]), "")), "x")
+        moa.moa(X, obs.assign(moa=obs["moa"].mask(obs["compound"].isin(["c9", "c10"]), "")))
     with pytest.raises(ValueError, match="unknown protocol 'NSX'"):
         moa.nearest(*moa.treatments(X, obs), "NSX")
 
@@ -113,11 +114,11 @@ def test_real_profiles_give_the_published_number(gandl_data):
         return
     p = bbbc021.profiles(gandl_data / "bbbc021")
     assert p.shape == (632, 516) and p.obs["plate_id"].nunique() == 55
-    scores, _ = moa.moa(moa.RECIPES["z-score, no orientation"](p), p.obs, "x")
+    scores, _ = moa.moa(moa.RECIPES["z-score, no orientation"](p), p.obs)
     nsc, nscb = scores.itertuples()
     assert (nsc.n_correct, nsc.n_treatments, nsc.n_compounds) == (86, 103, 38)
     assert nscb.n_treatments == 92
-    plain, _ = moa.moa(moa.RECIPES["z-score on DMSO"](p), p.obs, "x")
+    plain, _ = moa.moa(moa.RECIPES["z-score on DMSO"](p), p.obs)
     assert plain["n_correct"].iloc[0] == 85
 
 
@@ -136,3 +137,70 @@ def test_z_scores_are_those_of_pycytominer(gandl_data):
                         columns=plate.var_names)  # fmt: skip
     varied = plate.X[(plate.obs["role"] == "untreated").to_numpy()].std(axis=0) > 1e-6
     np.testing.assert_allclose(ours.loc[:, varied], theirs[plate.var_names].loc[:, varied], rtol=2e-2, atol=2e-2)
+
+
+# ---- several methods ----
+
+
+@pytest.fixture
+def screen(wells, rng) -> AnnData:
+    """Profiles of cells: three a well, two plates of each batch, eight DMSO wells a plate; plates differ in offset."""
+    X, obs = wells
+    obs = obs.assign(plate=np.arange(len(obs)) % 2, role="treated")
+    dmso = pd.DataFrame([(b, p) for b in sorted(set(obs["batch"])) for p in (0, 1) for _ in range(8)],
+                        columns=["batch", "plate"])  # fmt: skip
+    dmso = dmso.assign(moa="", compound="DMSO", concentration_uM=0.0, role="untreated")
+    X, obs = np.concatenate([X, 0.3 * rng.standard_normal((len(dmso), 12))]), pd.concat([obs, dmso], ignore_index=True)
+    obs["plate_id"] = obs["batch"] + "_" + obs["plate"].astype(str)
+    obs["well_id"] = [f"w{k}" for k in range(len(obs))]
+    X = X + 5 * pd.factorize(obs["plate_id"])[0][:, None]
+    cells = np.repeat(np.arange(len(obs)), 3)
+    obs = obs.iloc[cells].assign(site_id=[f"{c}-{k}" for k, c in enumerate(cells)])
+    noisy = X[cells] + np.tile([[1.0], [0.0], [-1.0]], (len(X), 1))
+    return AnnData(noisy.astype(np.float32), obs=obs.set_axis([str(k) for k in range(len(obs))]))
+
+
+def named(p: AnnData, method: str, simulated: bool) -> AnnData:
+    return AnnData(
+        p.X, obs=p.obs, var=p.var, uns={"provenance": json.dumps({"method": method, "simulated": simulated})}
+    )
+
+
+def test_methods_of_one_dataset_are_compared_by_few_recipes_and_one_alone_by_all(screen):
+    scores, counts = moa.compare([named(screen, "a", True), named(screen, "b", True), named(screen, "c", False)])
+    assert tuple(scores.columns) == moa.HEADER and tuple(counts.columns) == moa.CONFUSION_HEADER
+    used = scores.groupby(["dataset", "method"])["recipe"].unique().map(tuple).to_dict()
+    assert used[("simulated", "a")] == used[("simulated", "b")] == moa.COMPARED
+    assert used[("real", "c")] == tuple(moa.RECIPES)
+    per_row = ["dataset", "method", "recipe", "protocol"]
+    assert len(scores) == 2 * (2 * len(moa.COMPARED) + len(moa.RECIPES)) == scores.groupby(per_row).ngroups
+    totals = counts.groupby(per_row)["count"].sum()
+    pd.testing.assert_series_equal(totals, scores.set_index(per_row)["n_treatments"].sort_index(), check_names=False)
+    a, b = (scores[scores["method"] == m].drop(columns="method").reset_index(drop=True) for m in "ab")
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_cells_are_averaged_to_wells_and_plates_taken_out(screen):
+    """Cells of a well differ by offsets that cancel in its mean; plates lie far apart until they are normalised."""
+    scores, _ = moa.compare([named(screen, "a", True), named(screen, "b", True)])
+    means = (screen.X[::3] + screen.X[1::3] + screen.X[2::3]) / 3
+    wells = named(AnnData(means, obs=screen.obs[::3]), "a", True)
+    of_wells, _ = moa.compare([wells, named(screen, "b", True)])
+    pd.testing.assert_frame_equal(scores, of_wells)
+    assert (scores["accuracy"] > 0.8).all()
+    raw, _ = moa.moa(wells.X, wells.obs)
+    assert raw["accuracy"].min() < scores["accuracy"].min(), "plates as they came hide some"
+
+
+def test_profiles_that_cannot_be_compared_are_refused(screen):
+    with pytest.raises(ValueError, match="Two profile tables name the method 'a'"):
+        moa.compare([named(screen, "a", True)] * 2)
+    with pytest.raises(ValueError, match="lacks the column.*moa"):
+        moa.compare([_without(screen, "moa")])
+    treated = screen[screen.obs["role"] == "treated"].copy()
+    with pytest.raises(ValueError, match="too few on"):
+        moa.compare([named(treated, "a", True)])
+
+
+def _without(p: AnnData, column: str) -> AnnData:
+    return named(AnnData(p.X, obs=p.obs.drop(columns=column)), "a", True)

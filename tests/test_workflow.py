@@ -30,6 +30,10 @@ HEADERS = {
     "toxic_from_uM,n_wells",
     "zero_shot": "method,true,predicted,count",
     "zero_shot_summary": "method,accuracy,ci_low,ci_high,n_wells",
+    "moa": "method,protocol,accuracy,n_treatments,n_correct,ci_low,ci_high,compound_accuracy,n_compounds,majority_rate,"
+    "shuffled,recipe,dataset",
+    "latent_arithmetic": "method,property,direction,step,value,ci_low,ci_high",
+    "latent_arithmetic_directions": "method,property,axis,value",
     "paradigms": "paradigm,augment,multi_crop,distance_similar,normalised_d,accuracy,precision,recall,roc_auc,"
     "n_clusters,not_noise,silhouette,davies_bouldin_inverse,train_seconds,peak_memory_MB",
 }
@@ -128,6 +132,8 @@ def test_the_tiny_profile_makes_every_table() -> None:
         assert len(table) > 0, name
     methods = set(pd.read_csv(results / "separability.csv")["method"])
     assert {"gandl", "gandl-random", "intensity", "shuffled labels"} <= methods
+    moa = pd.read_csv(results / "moa.csv").query("dataset == 'simulated'")
+    assert set(moa["method"]) == {"dcgan", "gandl", "intensity"}
     provenance = json.loads((results / "provenance.json").read_text())
     assert provenance["profile"] == "tiny" and provenance["seed"] == 0
     for name, digest in provenance["sha256"].items():

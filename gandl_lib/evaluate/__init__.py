@@ -74,7 +74,7 @@ def _replicates(
 
 
 def _moa(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
-    table, counts = moa.recipes(profiles[0], seed)
+    table, counts = moa.compare(profiles, seed)
     return {"{out}": table, "{out}_confusion": counts}
 
 

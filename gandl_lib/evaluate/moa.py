@@ -16,6 +16,7 @@ mechanism with most treatments; shuffled mechanisms are dealt anew to compounds 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -23,10 +24,11 @@ import pandas as pd
 from anndata import AnnData
 from sklearn.covariance import ledoit_wolf
 
-from gandl_lib.profiles import is_negative_control, normalise
+from gandl_lib.profiles import aggregate, by_method, is_negative_control, normalise
 
 HEADER = ("method", "protocol", "accuracy", "n_treatments", "n_correct", "ci_low", "ci_high", "compound_accuracy",
-          "n_compounds", "majority_rate", "shuffled")  # fmt: skip
+          "n_compounds", "majority_rate", "shuffled", "recipe", "dataset")  # fmt: skip
+CONFUSION_HEADER = ("method", "protocol", "true", "predicted", "count", "recipe", "dataset")
 PROTOCOLS = ("NSC", "NSCB")
 _TREATMENT = ["compound", "concentration_uM"]
 N_SHUFFLES = 100
@@ -104,6 +106,8 @@ RECIPES: dict[str, Callable[[AnnData], np.ndarray]] = {
     "TVN": lambda p: normalise(p, "tvn").X.astype(float),
 }
 """Ways to take plates out, (N, D) -> (N, D'). The first is Ljosa's; all others are looked at on the same treatments."""
+COMPARED = ("z-score on DMSO", "sphered")
+"""The recipes by which methods are compared: with nine of each, the luckiest would win."""
 
 
 # ---- the exam ----
@@ -149,37 +153,34 @@ def nearest(mean: np.ndarray, table: pd.DataFrame, protocol: str) -> tuple[np.nd
     return place, (allowed & (moa[:, None] == moa)).any(axis=1)
 
 
-def moa(X: np.ndarray, obs: pd.DataFrame, method: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of one method by both protocols, and who was taken for whom.
+def moa(X: np.ndarray, obs: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of one set of profiles by both protocols, and who was taken for whom.
 
     Args:
         X: (N, D) normalised profiles of wells.
         obs: compound, concentration_uM, moa ("" where unknown) and batch of each.
 
     Returns:
-        Table with the columns `HEADER`; counts with method, protocol, true, predicted, count.
+        Tables with the columns `HEADER` and `CONFUSION_HEADER`, less method, recipe and dataset.
     """
     mean, table = treatments(X, obs)
     mechanism, rows, counts = table["moa"].to_numpy(), [], []
-    compounds = table.drop_duplicates("compound")
+    of_compound, codes = table.drop_duplicates("compound")["moa"].to_numpy(), pd.factorize(table["compound"])[0]
     for protocol in PROTOCOLS:
         place, possible = nearest(mean, table, protocol)
         right = (mechanism[place] == mechanism)[possible]
         per_compound = pd.Series(right).groupby(table["compound"].to_numpy()[possible]).mean() > 0.5
         rng, by_chance = np.random.default_rng(seed), []
         for _ in range(N_SHUFFLES):
-            dealt = table["compound"].map(
-                dict(zip(compounds["compound"], rng.permutation(compounds["moa"]), strict=True))
-            )
-            by_chance.append(np.mean((dealt.to_numpy()[place] == dealt.to_numpy())[possible]))
+            dealt = rng.permutation(of_compound)[codes]
+            by_chance.append(np.mean((dealt[place] == dealt)[possible]))
         majority = pd.Series(mechanism[possible]).value_counts(normalize=True).max()
         n, k = len(right), int(right.sum())
-        rows.append((method, protocol, k / n, n, k, *wilson(k, n), per_compound.mean(), len(per_compound), majority,
+        rows.append((protocol, k / n, n, k, *wilson(k, n), per_compound.mean(), len(per_compound), majority,
                      np.mean(by_chance)))  # fmt: skip
         pairs = pd.DataFrame({"true": mechanism[possible], "predicted": mechanism[place][possible]})
-        counts.append(pairs.value_counts().reset_index().assign(method=method, protocol=protocol))
-    order = ["method", "protocol", "true", "predicted", "count"]
-    return pd.DataFrame(rows, columns=HEADER), pd.concat(counts, ignore_index=True)[order]
+        counts.append(pairs.value_counts().reset_index().assign(protocol=protocol))
+    return pd.DataFrame(rows, columns=HEADER[1:-2]), pd.concat(counts, ignore_index=True)[list(CONFUSION_HEADER[1:-2])]
 
 
 def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -189,7 +190,32 @@ def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     return (p + w / 2 - half) / (1 + w), (p + w / 2 + half) / (1 + w)
 
 
-def recipes(p: AnnData, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`moa` of one set of profiles by every one of `RECIPES`, each a method of that name."""
-    found = [moa(recipe(p), p.obs, name, seed) for name, recipe in RECIPES.items()]
-    return tuple(pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True))
+def compare(profiles: list[AnnData], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`moa` of every method's profiles, of real cells and of simulated ones, by recipes.
+
+    Rows that are parts of a well (sites, cells) are averaged to wells first. Several methods of one dataset are
+    compared by `COMPARED`; one alone is looked at by all of `RECIPES`.
+
+    Args:
+        profiles: one a method, of "simulated" images where their provenance says so, else "real".
+
+    Returns:
+        Tables with the columns `HEADER` and `CONFUSION_HEADER`.
+
+    Raises:
+        ValueError: a column is missing, two methods of one name, a plate without controls, or as `treatments`.
+    """
+    by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT))
+    made = [json.loads(p.uns["provenance"]) for p in profiles]
+    datasets = ["simulated" if one.get("simulated") else "real" for one in made]
+    scores, counts = [], []
+    for p, one, dataset in zip(profiles, made, datasets, strict=True):
+        wells = aggregate(p, "well_id")
+        for recipe in RECIPES if datasets.count(dataset) == 1 else COMPARED:
+            found = moa(RECIPES[recipe](wells), wells.obs, seed)
+            for tables, table in zip((scores, counts), found, strict=True):
+                tables.append(table.assign(method=one["method"], recipe=recipe, dataset=dataset))
+    return (
+        pd.concat(scores, ignore_index=True)[list(HEADER)],
+        pd.concat(counts, ignore_index=True)[list(CONFUSION_HEADER)],
+    )

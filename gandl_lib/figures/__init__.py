@@ -19,6 +19,7 @@ from gandl_lib.figures.images import (
     site_grid,
     unit,
 )
+from gandl_lib.figures.mechanisms import drawn_cells, drug_sites, exam, latent_effect, segmented
 from gandl_lib.figures.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png, show, table
 from gandl_lib.figures.paradigms import (
     MEASURES,

@@ -42,6 +42,11 @@ METHODS = {
     "baseline": "#332288",
     "shuffled labels": PALE,
     "position": PURPLE,
+    "dcgan": "#117733",
+    "lsgan": "#CC6677",
+    "wgan-gp": "#6699CC",
+    "vae": "#AA4499",
+    "dcgan-random": "#A8A8A8",
 }
 MARKERS = {
     "gandl": "o",
@@ -57,6 +62,11 @@ MARKERS = {
     "baseline": ">",
     "shuffled labels": "v",
     "position": "P",
+    "dcgan": "o",
+    "lsgan": "s",
+    "wgan-gp": "X",
+    "vae": "^",
+    "dcgan-random": "v",
 }
 NAMES = {
     "gandl": "GAN-DL",
@@ -70,6 +80,11 @@ NAMES = {
     "imagenet-concatenated": "ImageNet-concatenated",
     "convae": "ConvAE",
     "baseline": "published baseline",
+    "dcgan": "DCGAN",
+    "lsgan": "LSGAN",
+    "wgan-gp": "WGAN-GP",
+    "vae": "VAE",
+    "dcgan-random": "untrained DCGAN",
 }
 """How methods are called in figures and text; others go by their own name."""
 CHANNELS = {"DNA": BLUE, "ER": GREEN, "actin": VERMILLION, "RNA": YELLOW, "golgi": PURPLE}

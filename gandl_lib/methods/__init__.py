@@ -27,6 +27,7 @@ from __future__ import annotations
 from torch import nn
 
 from gandl_lib.methods.autoencoders import ConvAE
+from gandl_lib.methods.cytogan import DCGAN, LSGAN, VAE, WGANGP, RandomDCGAN
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
 from gandl_lib.methods.intensity import Intensity
@@ -46,6 +47,11 @@ METHODS: dict[str, type[nn.Module]] = {
     "regularised": Regularised,
     "byol": BYOL,
     "paradigm-random": Untrained,
+    "dcgan": DCGAN,
+    "lsgan": LSGAN,
+    "wgan-gp": WGANGP,
+    "vae": VAE,
+    "dcgan-random": RandomDCGAN,
 }
 
 

@@ -21,7 +21,22 @@ from gandl_lib.narrate.doses import (
     truth_table,
     turned,
 )
-from gandl_lib.narrate.mechanisms import moa, moa_table, published_moa, where_moa_comes_from
+from gandl_lib.narrate.mechanisms import (
+    arithmetic,
+    budget,
+    confused,
+    drugs,
+    lost,
+    moa,
+    moa_table,
+    models,
+    models_table,
+    of_recipes,
+    paper_models,
+    published_moa,
+    simulated,
+    where_moa_comes_from,
+)
 from gandl_lib.narrate.own import brightness, control_separation, edge_effects, what_to_distrust
 from gandl_lib.narrate.paradigms import (
     beside_paper_paradigms,

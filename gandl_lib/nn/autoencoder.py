@@ -37,6 +37,8 @@ class Encoder(nn.Module):
 
     def __init__(self, sizes: StyleGAN2Config, channels: int):
         super().__init__()
+        if sizes.smallest != 4:
+            raise ValueError(f"the code is 4 x 4, so resolution must be a power of two; found {sizes.resolution}.")
         width, falling = sizes.width, sizes.resolutions[::-1]
         self.from_image = Conv2d(channels, width(falling[0]), 1)
         self.blocks = nn.Sequential(

@@ -50,11 +50,13 @@ class StyleGAN2Config:
     features: int = 512
     stddev_group: int = 4
     head: str = "flatten"
-    """How 4 x 4 maps become a vector: "flatten" as published, or "pool" (mean over pixels)."""
+    """How the smallest maps become a vector: "flatten" as published, or "pool" (mean over pixels)."""
 
     def __post_init__(self):
-        if self.resolution < 8 or self.resolution & (self.resolution - 1):
-            raise ValueError(f"resolution must be a power of two from 8 upwards, found {self.resolution}.")
+        if self.resolution < 8 or self.smallest not in (3, 4):
+            raise ValueError(
+                f"resolution must be a power of two from 8 upwards, or three times one; found {self.resolution}."
+            )
         if self.head not in ("flatten", "pool"):
             raise ValueError(f"head must be 'flatten' or 'pool', found {self.head!r}.")
 
@@ -62,9 +64,20 @@ class StyleGAN2Config:
         return min(self.width_base // r, self.width_max)
 
     @property
+    def smallest(self) -> int:
+        """Side of the smallest maps: 4 as published, 3 for three times a power of two."""
+        side = self.resolution
+        while side > 4 and side % 2 == 0:
+            side //= 2
+        return side
+
+    @property
     def resolutions(self) -> list[int]:
-        """4, 8, ..., resolution."""
-        return [2**k for k in range(2, self.resolution.bit_length())]
+        """4, 8, ..., resolution; or 3, 6, ..."""
+        found = [self.smallest]
+        while found[-1] < self.resolution:
+            found.append(2 * found[-1])
+        return found
 
 
 class Mapping(nn.Module):
@@ -130,8 +143,8 @@ class ToImage(nn.Module):
 class Generator(nn.Module):
     """Latents to images: `mapping` then `synthesis`.
 
-    Styles enter at `n_layers` places: two convolutions a resolution (one at 4 x 4); each image output shares the style
-    of the convolution that follows it, as in the paper's counting.
+    Styles enter at `n_layers` places: two convolutions a resolution (one at the smallest); each image output shares the
+    style of the convolution that follows it, as in the paper's counting.
     """
 
     def __init__(self, config: StyleGAN2Config, channels: int):
@@ -140,9 +153,10 @@ class Generator(nn.Module):
         self.mapping = Mapping(config)
         self.register_buffer("w_mean", torch.zeros(config.latent))
         resolutions, width, latent = config.resolutions, config.width, config.latent
-        self.constant = nn.Parameter(torch.randn(1, width(4), 4, 4))
-        self.convs = nn.ModuleList([StyledConv(width(4), width(4), latent, input_gain=1.0)])
-        self.to_image = nn.ModuleList([ToImage(width(4), channels, latent)])
+        side = config.smallest
+        self.constant = nn.Parameter(torch.randn(1, width(side), side, side))
+        self.convs = nn.ModuleList([StyledConv(width(side), width(side), latent, input_gain=1.0)])
+        self.to_image = nn.ModuleList([ToImage(width(side), channels, latent)])
         for r in resolutions[1:]:
             self.convs.append(StyledConv(width(r // 2), width(r), latent, up=True))
             self.convs.append(StyledConv(width(r), width(r), latent))
@@ -216,14 +230,15 @@ class Discriminator(nn.Module):
             ResidualBlock(width(r), width(r // 2), input_gain=ACT_GAIN if r == config.resolution else 1.0)
             for r in falling[:-1]
         )
-        self.conv = Conv2d(width(4) + 1, width(4), 3, padding=1)
-        pixels = 16 if config.head == "flatten" else 1
-        self.dense = Linear(width(4) * pixels, config.features, gain=ACT_GAIN)
+        side = config.smallest
+        self.conv = Conv2d(width(side) + 1, width(side), 3, padding=1)
+        pixels = side**2 if config.head == "flatten" else 1
+        self.dense = Linear(width(side) * pixels, config.features, gain=ACT_GAIN)
         self.out = Linear(config.features, 1, gain=ACT_GAIN)
         self.register_buffer("real_stddev", torch.ones(()))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of every block, from (B, F, R/2, R/2) down to (B, F, 4, 4)."""
+        """The output of every block, from (B, F, R/2, R/2) down to the smallest, (B, F, 4, 4)."""
         x = F.leaky_relu_(self.from_image(images.contiguous(memory_format=torch.channels_last)), SLOPE)
         maps = []
         for block in self.blocks:
