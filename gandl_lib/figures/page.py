@@ -39,6 +39,8 @@ METHODS = {
     "imagenet-collapsed": "#999933",
     "imagenet-concatenated": "#882255",
     "convae": "#44AA99",
+    "mae": "#882255",
+    "transformer": "#999933",
     "baseline": "#332288",
     "shuffled labels": PALE,
     "position": PURPLE,
@@ -54,6 +56,8 @@ MARKERS = {
     "imagenet-collapsed": "d",
     "imagenet-concatenated": "p",
     "convae": "<",
+    "mae": "H",
+    "transformer": "8",
     "baseline": ">",
     "shuffled labels": "v",
     "position": "P",
@@ -69,6 +73,8 @@ NAMES = {
     "imagenet-collapsed": "ImageNet-collapsed",
     "imagenet-concatenated": "ImageNet-concatenated",
     "convae": "ConvAE",
+    "mae": "masked autoencoder",
+    "transformer": "encoder of others",
     "baseline": "published baseline",
 }
 """How methods are called in figures and text; others go by their own name."""
