@@ -38,10 +38,12 @@ def test_a_channel_is_a_photograph(folder):
     method = Transformer(TransformerConfig(str(folder)), 2)
     images = torch.rand(3, 2, 32, 32) * 2 - 1
     found = method.embed(images)
-    assert found.shape == (3, 2 * 16) and torch.equal(found, method.embed(images))  # nothing is hidden at random
+    assert found.shape == (3, 2 * 16)
+    torch.testing.assert_close(method.embed(images), found)  # nothing is hidden at random
     torch.testing.assert_close(method.embed(images[:, :1]), found[:, :16])
     torch.testing.assert_close(method.embed(images.flip(1)), found.roll(16, 1))
-    model = transformers.AutoModel.from_pretrained(folder, mask_ratio=0.0).eval()
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    model.config.mask_ratio = 0.0  # known to ViT-MAE only, whose tokens come in an order drawn at random even so
     for b in range(3):
         for c in range(2):
             rgb = torch.stack(

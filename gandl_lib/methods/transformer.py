@@ -101,7 +101,7 @@ def _load(folder: Path) -> nn.Module:
         return transformers.AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=trusted
         )
-    except (KeyError, OSError, RuntimeError) as error:
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{folder}: transformers {transformers.__version__} cannot open it ({error}).") from None
 
 
