@@ -33,8 +33,8 @@ def library(modules):
     return [f"gandl_lib/{module}.py" for module in modules.split()]
 
 
-DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/own datasets/rxrx19a datasets/rxrx1")
-SIMULATE_SRC = DATASETS_SRC + library("datasets/cells datasets/simulated")
+DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
+SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
 GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
@@ -56,7 +56,7 @@ EMBED_SRC = library("views embed checkpoints")
 EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
 OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
 PAGE_SRC = library("evaluate/leaks") + [str(p) for f in ("figures", "narrate") for p in sorted(Path("gandl_lib", f).glob("*.py"))]
-CHAPTER_SRC = library("chapters") + PAGE_SRC
+CHAPTER_SRC = library("chapters throughput") + PAGE_SRC
 BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
 
 
@@ -136,6 +136,7 @@ wildcard_constraints:
     method="|".join(METHODS),
     setup="|".join(SETUPS) or "none",
     other=f"({'|'.join(f'{screen}/' for screen in SCREENS if screen != 'screen')})?",
+    part="[0-9]+",
     chapter=r"[0-9]{2}_\w+",
 
 
@@ -298,6 +299,33 @@ rule embed:
     threads: 1 # two rows at a time go faster than one row on two cores
     shell:
         "gandl embed {params.source} {params.shards} {output} {params.options:q} --tiles {params.tiles}"
+
+
+# A screen that is too large for one process, or one node, is embedded in `parts`, as jobs of their own.
+PARTS = config.get("parts", 1)
+if not isinstance(PARTS, int) or PARTS < 1:
+    raise WorkflowError(f"parts must be a whole number from 1; found {PARTS!r}.")
+if PARTS > 1:
+
+    use rule embed as embed_part with:
+        output:
+            f"{R}/parts/{PARTS}/{{other}}{{method}}/{{part}}.h5ad",
+        params:
+            source=embedded,
+            shards=lambda w: f"{R}/shards/{screen_of(w)}.zarr",
+            options=lambda w: [*embed_options(w), f"--part={w.part}/{PARTS}"],
+            tiles=lambda w: 4 if screen_of(w) == "rxrx1" else 1,
+
+    rule join:
+        input:
+            parts=[f"{R}/parts/{PARTS}/{{other}}{{method}}/{k}.h5ad" for k in range(1, PARTS + 1)],
+            src=library("profiles"),
+        output:
+            f"{R}/profiles/{{other}}{{method}}.h5ad",
+        shell:
+            "gandl join {input.parts} {output}"
+
+    ruleorder: join > embed
 
 
 # ---- setups of paradigms: as methods, a core each ----

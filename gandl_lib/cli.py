@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,7 +22,7 @@ def simulate(
     out: Positional[Path],
     screen: str = "quick",
     seed: int = 0,
-    layout: Literal["rxrx19a", "rxrx1", "own"] = "rxrx19a",
+    layout: Literal["rxrx19a", "rxrx1", "own", "bbbc021"] = "rxrx19a",
     plate_map: Path | None = None,
     where: str | None = None,
     jobs: int = 2,
@@ -32,14 +33,19 @@ def simulate(
         out: folder to make.
         screen: size of the screen: tiny, quick, plate or full.
         seed: every site is a function of this seed and its own name.
-        layout: rxrx19a (two cell types, infection, compounds), rxrx1 (four unseen cell types, six channels) or own (a
-            plate with other columns, OME-TIFFs and a screen.toml).
+        layout: rxrx19a (two cell types, infection, compounds), rxrx1 (four unseen cell types, six channels), own (a
+            plate with other columns, OME-TIFFs and a screen.toml) or bbbc021 (drugs of known mechanism; tiny, quick).
         plate_map: any RxRx19a metadata.csv; its wells and doses are simulated instead of the screen's own.
         where: pandas query over the plate map, to take a part only, say "plate == 1 and site == 1".
         jobs: processes.
     """
-    from gandl_lib.datasets import simulated
+    from gandl_lib.datasets import simulated, simulated_drugs
 
+    if layout == "bbbc021":
+        if plate_map is not None or where is not None:
+            raise ValueError("the layout bbbc021 makes its own plates; leave plate_map and where out.")
+        simulated_drugs.simulate(out, screen, seed, jobs)
+        return
     simulated.simulate(out, screen, seed, plate_map=plate_map, where=where, layout=layout, jobs=jobs)
 
 
@@ -78,7 +84,7 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
     """Pack a screen's images and its wells table into one Zarr store.
 
     Args:
-        data: folder with metadata.csv and images/, in RxRx19a's or RxRx1's layout.
+        data: folder with a screen in RxRx19a's, RxRx1's or BBBC021's layout, or one with a screen.toml.
         out: the store to make, say screen.zarr.
         where: pandas query over the wells table, to take a part only.
         workers: threads.
@@ -89,9 +95,35 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
 
 
 @app.command
+def cells(
+    shards: Positional[Path],
+    out: Positional[Path],
+    size: int = 48,
+    masks: bool = True,
+    own_range: bool = False,
+    nucleus: str = "DNA",
+    jobs: int = 2,
+) -> None:
+    """Cut the single cells out of a store of sites: a store again, a row a cell.
+
+    Args:
+        shards: store made by `gandl shard`.
+        out: the store to make, say cells.zarr.
+        size: side of a crop in pixels, around the nucleus.
+        masks: black out what is not the cell itself.
+        own_range: scale each channel of each cell to its own range, as CytoGAN does; how bright it was is lost.
+        nucleus: name of the channel that shows nuclei.
+        jobs: processes.
+    """
+    from gandl_lib import cells as cutting
+
+    cutting.write(shards, out, size=size, masks=masks, own_range=own_range, nucleus=nucleus, jobs=jobs)
+
+
+@app.command
 def train(
     method: Positional[str],
-    shards: Positional[Path],
+    shards: Positional[str],
     run: Positional[Path],
     preset: str | None = None,
     config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008 (frozen)
@@ -101,7 +133,7 @@ def train(
 
     Args:
         method: its name, say gandl.
-        shards: store made by `gandl shard`.
+        shards: store made by `gandl shard`; a folder, or an address like s3://bucket/screen.zarr.
         run: folder for weights, log and samples.
         preset: named configuration of the method.
         threads: CPU threads; all cores where not given.
@@ -119,8 +151,9 @@ def train(
 @app.command
 def embed(
     source: Positional[str],
-    shards: Positional[Path],
+    shards: Positional[str],
     out: Positional[Path],
+    part: str | None = None,
     preset: str | None = None,
     seed: int = 0,
     turns: bool = False,
@@ -132,8 +165,9 @@ def embed(
 
     Args:
         source: a run folder, a weights file, or the name of a method with nothing to train.
-        shards: store made by `gandl shard`.
+        shards: store made by `gandl shard`; a folder, or an address like s3://bucket/screen.zarr.
         out: profiles to write (.h5ad).
+        part: which part of the sites, say 3/16 for the third of sixteen; `gandl join` puts them together.
         preset: for a method by name.
         seed: for a method by name.
         turns: average over the eight ways to lay a crop.
@@ -141,15 +175,49 @@ def embed(
         tap: where to read a network: penultimate or blocks; what its configuration says where not given.
         name: what tables call this embedding, where the method's own name would not tell two of them apart.
     """
+    import torch
+
     from gandl_lib import embed as embedding
     from gandl_lib import profiles
     from gandl_lib.shards import Shards
 
+    if part is not None and not re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", part):
+        raise ValueError(f"--part must be like 3/16, the third part of sixteen; found {part!r}.")
     store = Shards(shards)
     method, provenance = embedding.open_method(source, store.channels, preset, seed, tap)
+    method.to("cuda" if torch.cuda.is_available() else "cpu")
     provenance["method"] = name or provenance["method"]
-    found = embedding.embed(method, store, provenance=provenance, turns=turns, tiles=tiles)
+    k_of_n = None if part is None else tuple(map(int, part.split("/")))
+    found = embedding.embed(method, store, provenance=provenance, part=k_of_n, turns=turns, tiles=tiles)
     profiles.write(found, out)
+
+
+@app.command
+def join(paths: Positional[tuple[Path, ...]]) -> None:
+    """Put profiles together that were embedded in parts, without holding them all.
+
+    Args:
+        paths: all parts, in any order, and last, as with cp, the profiles to write (.h5ad).
+    """
+    from gandl_lib import profiles
+
+    *parts, out = paths
+    if not parts or out.suffix != ".h5ad":
+        raise ValueError(f"give the parts and then the .h5ad to write; found {' '.join(map(str, paths))}.")
+    profiles.join(parts, out)
+
+
+@app.command
+def export(source: Positional[str], out: Positional[Path]) -> None:
+    """Write profiles or images in a form that others read; the name of OUT says which.
+
+    Args:
+        source: profiles (.h5ad), or a store made by `gandl shard`.
+        out: .csv, .csv.gz or .parquet for profiles; for a store .ome.zarr, or a new folder for TIFFs and metadata.csv.
+    """
+    from gandl_lib import export as exporting
+
+    exporting.export(source, out)
 
 
 @app.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def embed(
     *,
     provenance: dict[str, Any],
     sites: np.ndarray | None = None,
+    part: tuple[int, int] | None = None,
     tiles: int = 1,
     turns: bool = False,
     batch: int = 64,
@@ -104,16 +106,24 @@ def embed(
 ) -> anndata.AnnData:
     """Profiles of sites, or of parts of them: the mean embedding of overlapping crops of each.
 
+    Holds the result, the wells table and two batches of images, however many sites there are.
+
     Args:
         method: anything behind the seam.
         provenance: where the method came from; images are resampled to its `pixel_um` if it names one.
         sites: (N,) boolean, the sites wanted; None for all.
+        part: (k, n) for the k-th of n nearly equal stretches of these sites, k from 1; `profiles.join` puts the n
+            together again. Stretches end where batches do, so that every image meets the same batch mates as in one
+            go, and the numbers are the same bits.
         tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
         turns: also average over the eight ways to lay a crop (eight times the work).
         batch: crops a forward pass; it does not change the result.
 
     Returns:
         AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
+
+    Raises:
+        ValueError: there are more parts than batches, or no such part.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
     size, trained_um = method.crop_px, provenance.get("pixel_um")
@@ -124,23 +134,39 @@ def embed(
     method.eval()
     copies = side**2 * (8 if turns and size else 1)
     per_read = max(1, batch // (side * tiles) ** 2)
-    features = []
-    with tqdm(total=len(rows), desc=f"embed {provenance['method']}", unit="site", disable=not progress) as bar:
+    reads = range(0, len(rows), per_read)
+    if part is not None:
+        k, n = part
+        if not 1 <= k <= n <= len(reads):
+            raise ValueError(
+                f"no part {k}/{n}: {len(rows)} site(s) in batches of {per_read} make 1 to {len(reads)} part(s)."
+            )
+        reads = reads[(k - 1) * len(reads) // n : k * len(reads) // n]
+        provenance = provenance | {"part": f"{k}/{n}"}
+    first, rows = reads.start, rows[reads.start : reads.stop]
+    X = np.empty((0, 0), np.float32)
+    title = f"embed {provenance['method']} {provenance.get('part', '')}".rstrip()
+    with tqdm(total=len(rows), desc=title, unit="site", disable=not progress) as bar, ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(shards.read_many, rows[:per_read])
         for start in range(0, len(rows), per_read):
-            images = torch.from_numpy(shards.read_many(rows[start : start + per_read]))
+            images = torch.from_numpy(coming.result())
+            stop = start + len(images)
+            coming = reader.submit(shards.read_many, rows[stop : stop + per_read])  # while these are embedded
             images = resample(scale(images.to(device), shards.limits), shards.pixel_um, trained_um)
             images = cut(images, tiles)
             if size is not None:
                 images = crop_grid(images, size, side)
                 images = dihedral(images) if turns else images
-            found = torch.cat([method.embed(part) for part in images.split(batch)])
+            found = torch.cat([method.embed(crops) for crops in images.split(batch)])
             found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
-            features.append(found.float().cpu().numpy())
-            bar.update(min(per_read, len(rows) - start))
+            if start == 0:  # only now is the number of features known
+                X = np.empty((len(rows) * tiles**2, found.shape[1]), np.float32)
+            X[start * tiles**2 : stop * tiles**2] = found.float().cpu().numpy()
+            bar.update(len(images))
     method.train(was_training)
     obs = shards.wells.iloc[np.repeat(rows, tiles**2)]
-    obs = obs.set_axis([str(k) for k in range(len(obs))])
-    profiles = anndata.AnnData(np.concatenate(features), obs=obs)
+    obs = obs.set_axis([str(k) for k in range(first * tiles**2, first * tiles**2 + len(obs))])
+    profiles = anndata.AnnData(X, obs=obs)
     profiles.uns["provenance"] = json.dumps(
         provenance
         | {

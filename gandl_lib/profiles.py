@@ -24,12 +24,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from anndata.io import read_elem, write_elem
 from sklearn.decomposition import PCA
 from tqdm import tqdm
 
@@ -41,7 +46,8 @@ READS_LABELS = ("controls", "tvn")
 
 MIN_REFERENCE_WELLS = 2  # fewer have no spread to scale by
 CORAL_RIDGE = 0.5
-CHUNK_ROWS = 4096  # of a published table: 17 MB of 1,024 features
+CHUNK_ROWS = 4096  # of a long table at a time: 17 MB of 1,024 features
+MAY_DIFFER = ("part", "device", "git_commit")  # between parts; all the rest of their provenance decides the numbers
 
 
 def read(path: str | Path) -> AnnData:
@@ -146,6 +152,112 @@ def write(profiles: AnnData, path: str | Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def join(parts: Sequence[str | Path], out: str | Path) -> None:
+    """Put the profiles that `gandl embed --part k/n` wrote together, as if they had been made in one go.
+
+    Holds `CHUNK_ROWS` rows of features or one column of the wells table at a time. Where parts come from different
+    devices or commits, the provenance names them all.
+
+    Args:
+        parts: the n files, in any order.
+        out: profiles to write (.h5ad). The final name appears only once the file is complete.
+
+    Raises:
+        ValueError: a file is no such part; a part is missing, comes twice, or was made from something else.
+        OSError: the disk is full or the folder not writable.
+    """
+    out = Path(out)
+    with ExitStack() as opened:
+        numbered = {}
+        for path in map(Path, parts):
+            file, made = opened.enter_context(_open_part(path)), None
+            try:
+                made = json.loads(read_elem(file["uns"]["provenance"]))
+                k, n = map(int, made["part"].split("/"))
+            except (KeyError, ValueError, AttributeError):
+                raise ValueError(f"{path}: no part; `gandl embed … --part 1/{len(parts)}` writes one.") from None
+            if k in numbered:
+                raise ValueError(f"{path} and {numbered[k][0]} are both part {k}/{n}.")
+            numbered[k] = path, file, made, n
+        if not numbered:
+            raise ValueError("No parts were given; pass the files that `gandl embed --part k/n` wrote.")
+        n = next(iter(numbered.values()))[3]
+        if missing := [f"{k}/{n}" for k in range(1, n + 1) if k not in numbered]:
+            raise ValueError(f"{out}: {len(missing)} of {n} part(s) missing: {', '.join(missing[:5])}.")
+        paths, files, mades, _ = zip(*(numbered[k] for k in sorted(numbered)), strict=True)
+        rows = _check_parts(paths, files, mades)
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(out.name + ".partial")
+        try:
+            with h5py.File(partial, "w") as joined:
+                _write_joined(joined, files, mades, rows)
+            os.replace(partial, out)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _open_part(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; `gandl embed … --part k/n` writes parts.")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable .h5ad file ({error}); embed this part again.") from error
+
+
+def _check_parts(paths: Sequence[Path], files: Sequence[h5py.File], mades: Sequence[dict[str, Any]]) -> list[int]:
+    """Rows of each part; ValueError where one is unlike the first or does not begin where the one before ends."""
+    lasting = [{key: value for key, value in made.items() if key not in MAY_DIFFER} for made in mades]
+    features = [read_elem(file["var"]).index for file in files]
+    columns = [list(file["obs"].attrs["column-order"]) for file in files]
+    rows = []
+    for path, file, these, names, fields in zip(paths, files, lasting, features, columns, strict=True):
+        if these != lasting[0]:
+            keys = [key for key in lasting[0] | these if these.get(key) != lasting[0].get(key)]
+            raise ValueError(
+                f"{path} and {paths[0]} were not made alike; they differ in {', '.join(keys)}. Embed one of them again."
+            )
+        if not names.equals(features[0]) or fields != columns[0]:
+            raise ValueError(f"{path} and {paths[0]} have different features or columns; embed one of them again.")
+        index = file["obs"][file["obs"].attrs["_index"]]
+        if not len(index) or read_elem(index)[0] != str(sum(rows)):
+            raise ValueError(f"{path}: does not begin at row {sum(rows)}, where the part before ends; embed both anew.")
+        rows.append(len(index))
+    return rows
+
+
+def _write_joined(
+    joined: h5py.File, files: Sequence[h5py.File], mades: Sequence[dict[str, Any]], rows: Sequence[int]
+) -> None:
+    """The elements of an .h5ad file: https://anndata.readthedocs.io/en/latest/fileformat-prose.html"""
+    first = files[0]
+    joined.attrs.update(first.attrs)
+    for name in set(first) - {"X", "obs"}:
+        first.copy(name, joined)
+
+    made = {key: value for key, value in mades[0].items() if key != "part"}
+    for key in ("device", "git_commit"):
+        if len(found := dict.fromkeys(str(one.get(key)) for one in mades)) > 1:
+            made[key] = "; ".join(found)
+    del joined["uns"]["provenance"]
+    write_elem(joined["uns"], "provenance", json.dumps(made))
+
+    X = joined.create_dataset("X", (sum(rows), first["X"].shape[1]), first["X"].dtype)
+    X.attrs.update(first["X"].attrs)
+    at = 0
+    for file, n in zip(files, rows, strict=True):
+        for start in range(0, n, CHUNK_ROWS):
+            piece = file["X"][start : start + CHUNK_ROWS]
+            X[at : at + len(piece)] = piece
+            at += len(piece)
+
+    obs = joined.create_group("obs")
+    obs.attrs.update(first["obs"].attrs)
+    for name in first["obs"]:
+        write_elem(obs, name, np.concatenate([np.asarray(read_elem(file["obs"][name])) for file in files]))
 
 
 def check(profiles: AnnData, columns: tuple[str, ...] = ()) -> str:

@@ -1,6 +1,7 @@
 """Images at rest: a whole screen in one Zarr v3 group.
 
-    zarr.json         attributes: format, layout, simulated, channels, pixel_um, plates, fingerprint
+    zarr.json         attributes: format, layout, simulated, channels, pixel_um, plates, fingerprint; where there are
+                      any, `numeric`: types of columns of numbers that not every wells table has
     images/           (N, C, H, W) uint8 or uint16, a chunk a site, many sites a shard file, zstd
     histograms/       (plates, C, bins) pixels of each grey value; 256 bins of 1 (uint8) or 4096 bins of 16 (uint16)
     wells.csv         the wells table, row i for images[i]
@@ -14,16 +15,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cached_property
-from pathlib import Path
-from types import ModuleType
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import zarr
@@ -31,7 +33,7 @@ from tqdm import tqdm
 from zarr.codecs import ZstdCodec
 
 from gandl_lib import datasets
-from gandl_lib.wells import validate
+from gandl_lib.wells import COLUMNS, validate
 
 FORMAT = 1
 PERCENTILES = (0.1, 99.9)
@@ -84,8 +86,7 @@ def write(
         "plates": list(wells["plate_id"].unique()),
     }
     inputs = [attributes, wells.to_csv(), skipped.to_csv(), first.shape, first.dtype.name, sites_per_shard, simulation]
-    # All that decides the bytes, but not where the screen lies.
-    attributes["fingerprint"] = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    attributes["fingerprint"] = fingerprint(inputs)
     _, height, width = first.shape
     print(
         f"{root}: {len(wells)} sites of {wells['well_id'].nunique()} wells on {len(attributes['plates'])} plate(s), "
@@ -93,30 +94,75 @@ def write(
         f"{', '.join(layout.CHANNELS)}; {height}x{width} {first.dtype}; "
         f"{'real' if simulation is None else 'simulated'} images."
     )
-
-    partial = out.with_name(out.name + ".partial")
-    if out.exists():
-        if _attributes(out)["fingerprint"] != attributes["fingerprint"]:
-            raise ValueError(f"{out} exists and was made from something else; delete it or choose another name.")
-        shutil.rmtree(partial, ignore_errors=True)
+    if is_written(out, attributes["fingerprint"]):
         return out
+    return pack(out, attributes, wells, skipped, partial(layout.read, root), sites_per_shard, workers)
+
+
+def fingerprint(inputs: Any) -> str:
+    """One word for all that decides the bytes of a store, but not for where anything lies."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def is_written(out: Path, fingerprint: str) -> bool:
+    """Whether the store `out` is there already, made from what `fingerprint` stands for.
+
+    Raises:
+        ValueError: if something else is there.
+    """
+    if not out.exists():
+        return False
+    if _attributes(out)["fingerprint"] != fingerprint:
+        raise ValueError(f"{out} exists and was made from something else; delete it or choose another name.")
+    shutil.rmtree(_partial(out), ignore_errors=True)
+    return True
+
+
+def pack(
+    out: Path,
+    attributes: dict[str, Any],
+    wells: pd.DataFrame,
+    skipped: pd.DataFrame,
+    read: Callable[[Any], np.ndarray],
+    sites_per_shard: int = 64,
+    workers: int = 2,
+) -> Path:
+    """Write a store, or go on with the one that an interrupted call left in `<out>.partial`; rename it at the end.
+
+    Args:
+        out: the Zarr group to be made; not there yet.
+        attributes: as in this module's docstring, `fingerprint` included.
+        wells: the wells table, a row an image. Its columns of numbers come back as numbers.
+        skipped: `site_id, reason` of what is left out.
+        read: a row of `wells` to (C, H, W) uint8 or uint16; called from several threads.
+        sites_per_shard, workers: as for `write`.
+
+    Raises:
+        ValueError: when `<out>.partial` holds the beginning of something else.
+        OSError: when the disk is full or `out` cannot be written; the finished shards are kept.
+    """
+    begun, first = _partial(out), read(wells.iloc[0])
     try:
-        group = _start(partial, attributes, wells, skipped, first, sites_per_shard)
-        _fill(group, partial / "done", layout, root, wells, sites_per_shard, workers)
-        os.replace(partial / "store", out)
+        group = _start(begun, attributes, wells, skipped, first, sites_per_shard)
+        _fill(group, begun / "done", read, wells, sites_per_shard, workers, out.name)
+        os.replace(begun / "store", out)
     except OSError as error:
-        kept = len(list((partial / "done").glob("*.npz"))) if partial.is_dir() else 0
+        kept = len(list((begun / "done").glob("*.npz"))) if begun.is_dir() else 0
         raise OSError(
             error.errno,
-            f"cannot write {out}: {error.strerror or error}. {kept} finished shard(s) are kept in {partial}; make room "
+            f"cannot write {out}: {error.strerror or error}. {kept} finished shard(s) are kept in {begun}; make room "
             "there (or the folder writable) and run the same command again",
         ) from error
-    shutil.rmtree(partial)
+    shutil.rmtree(begun)
     return out
 
 
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
 def _start(
-    partial: Path,
+    begun: Path,
     attributes: dict[str, Any],
     wells: pd.DataFrame,
     skipped: pd.DataFrame,
@@ -124,41 +170,42 @@ def _start(
     sites_per_shard: int,
 ) -> zarr.Group:
     """Make the empty group in `<out>.partial/store`, or open the one that an interrupted run left there."""
-    store = partial / "store"
-    if (partial / "done").is_dir():  # made last: all the rest is there
+    store = begun / "store"
+    if (begun / "done").is_dir():  # made last: all the rest is there
         if _attributes(store)["fingerprint"] != attributes["fingerprint"]:
             raise ValueError(
-                f"{partial} was left by an interrupted run over other sites or settings; delete it, or run that "
+                f"{begun} was left by an interrupted run over other sites or settings; delete it, or run that "
                 "command again to finish it."
             )
         for stray in store.rglob("*.partial"):  # a file that Zarr was writing when it was killed
             stray.unlink()
         return zarr.open_group(store, mode="r+")
 
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(store, ignore_errors=True)
+    begun.mkdir(parents=True, exist_ok=True)
     channels, bins = len(first), np.iinfo(first.dtype).max // BIN_WIDTH[first.dtype.name] + 1
     shape, chunks = (len(wells), *first.shape), (1, *first.shape)
     shards = (sites_per_shard, *first.shape)
     zstd = ZstdCodec(level=3)
-    group = zarr.create_group(store, attributes=attributes)
+    numeric = {c: d.name for c, d in wells.drop(columns=[*COLUMNS]).dtypes.items() if d.kind in "iuf"}
+    group = zarr.create_group(store, attributes=attributes | ({"numeric": numeric} if numeric else {}))
     group.create_array("images", shape=shape, chunks=chunks, shards=shards, dtype=first.dtype, compressors=zstd)
     histograms = (len(attributes["plates"]), channels, bins)
     group.create_array("histograms", shape=histograms, chunks=histograms, dtype="int64", compressors=zstd)
     for table, name in ((wells, "wells.csv"), (skipped, "skipped.csv")):
         table.to_csv(store / name, index=False, quoting=csv.QUOTE_ALL)  # a name may hold anything, line ends too
-    (partial / "done").mkdir()
+    (begun / "done").mkdir()
     return group
 
 
 def _fill(
     group: zarr.Group,
     done: Path,
-    layout: ModuleType,
-    root: Path,
+    read: Callable[[Any], np.ndarray],
     wells: pd.DataFrame,
     sites_per_shard: int,
     workers: int,
+    name: str,
 ) -> None:
     """Write the shards that are not yet done, then the histograms. A done shard leaves its share of them in `done`."""
     images, plates = group["images"], group.attrs["plates"]
@@ -170,7 +217,7 @@ def _fill(
         rows = wells[start : start + sites_per_shard]
         block = np.empty((len(rows), *images.shape[1:]), images.dtype)
         for site, row in zip(block, rows.itertuples(), strict=True):
-            site[...] = layout.read(root, row)
+            site[...] = read(row)
         images[start : start + len(rows)] = block
         present, counts = _histograms(block, plate[rows.index])
         temporary = share.with_suffix(".partial")
@@ -182,9 +229,7 @@ def _fill(
     pool = ThreadPoolExecutor(workers)
     try:
         futures = as_completed([pool.submit(shard, share) for share in todo])
-        for future in tqdm(
-            futures, f"sharding {root.name}", len(shares), initial=len(shares) - len(todo), unit="shard"
-        ):
+        for future in tqdm(futures, f"packing {name}", len(shares), initial=len(shares) - len(todo), unit="shard"):
             future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -218,28 +263,32 @@ def _simulation(root: Path) -> dict[str, Any] | None:
 
 
 class Shards:
-    """A screen at rest, as `write` left it. `len()` is its number of sites.
+    """A screen at rest, as `write` left it, on this machine or far away. `len()` is its number of sites.
 
     Holds nothing but its path until something is asked for, so it is cheap to pickle and every process opens its own.
 
+    Args:
+        path: the Zarr group; a folder, or an address that fsspec knows: `s3://bucket/screen.zarr`, `gs://…`, `https://…`
+            from a server that answers byte ranges. Keys and endpoints are those of fsspec's own configuration.
+
     Attributes:
-        path: the Zarr group.
+        path: the same, a Path for a folder and a str for an address.
         channels: names of the C channels.
         pixel_um: side of a pixel in micrometres.
         simulated: whether the images come from a simulation.
         layout: name of the dataset's layout.
         shape: (C, H, W) of a site.
         dtype: uint8 or uint16.
+        fingerprint: of all that it was made from.
 
     Raises:
-        ValueError: when `path` is no such group, or an unfinished one.
+        ValueError: when `path` is no such group, an unfinished one, or an address that cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        partial = self.path.with_name(self.path.name + ".partial")
-        if ".partial" in self.path.suffixes or (partial.exists() and not self.path.exists()):
-            raise ValueError(f"{self.path}: sharding was interrupted; run the same `gandl shard` command again.")
+        self.path: Path | str = path.rstrip("/") if isinstance(path, str) and "://" in path else Path(path)
+        if ".partial" in PurePosixPath(self.path).suffixes or _interrupted(self.path):
+            raise ValueError(f"{self.path}: its writing was interrupted; run the same command again.")
         attributes = _attributes(self.path)
         if attributes.get("format") != FORMAT:
             raise ValueError(
@@ -250,8 +299,10 @@ class Shards:
         self.pixel_um = float(attributes["pixel_um"])
         self.simulated = bool(attributes["simulated"])
         self.layout = str(attributes["layout"])
+        self.fingerprint = str(attributes["fingerprint"])
         self._plates = list(attributes["plates"])
-        array = json.loads((self.path / "images" / "zarr.json").read_text())
+        self._numeric = dict(attributes.get("numeric", {}))
+        array = json.loads(_bytes(self.path, "images/zarr.json"))
         self._length, *shape = array["shape"]
         self.shape = tuple(shape)
         self.dtype = np.dtype(array["data_type"])
@@ -260,7 +311,7 @@ class Shards:
     def __len__(self) -> int:
         return self._length
 
-    def __reduce__(self) -> tuple[type[Shards], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[Shards], tuple[Path | str]]:
         return Shards, (self.path,)
 
     def read(self, i: int) -> np.ndarray:
@@ -269,6 +320,8 @@ class Shards:
 
     def read_many(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images of several sites, in the order asked for: (N, C, H, W) integers."""
+        if self._memory is None and len(indices) > 1 and (np.diff(indices) == 1).all():
+            return self._images[indices[0] : indices[-1] + 1]  # neighbours share files: far fewer requests
         images = np.empty((len(indices), *self.shape), self.dtype)
         for image, i in zip(images, indices, strict=True):
             image[...] = self.read(i)
@@ -283,21 +336,22 @@ class Shards:
     @cached_property
     def wells(self) -> pd.DataFrame:
         """The wells table; row i belongs to `read(i)`."""
-        path = self.path / "wells.csv"
-        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = pd.read_csv(io.BytesIO(_bytes(self.path, "wells.csv")), dtype=str, keep_default_na=False)
         concentration = text["concentration_uM"].replace("", "nan").astype(float)
-        wells = text.astype({"plate": int, "site": int}).assign(concentration_uM=concentration)
-        return validate(wells, str(path))
+        types = {"plate": int, "site": int} | self._numeric
+        floats = [column for column, dtype in types.items() if dtype == "float64"]
+        wells = text.assign(**text[floats].replace("", "nan")).astype(types).assign(concentration_uM=concentration)
+        return validate(wells, f"{self.path}/wells.csv")
 
     @cached_property
     def skipped(self) -> pd.DataFrame:
         """`site_id, reason` of the sites that were left out."""
-        return pd.read_csv(self.path / "skipped.csv", dtype=str, keep_default_na=False)
+        return pd.read_csv(io.BytesIO(_bytes(self.path, "skipped.csv")), dtype=str, keep_default_na=False)
 
     @cached_property
     def histograms(self) -> np.ndarray:
         """(plates, C, bins) pixel counts; plates in the order in which `wells` names them first."""
-        return zarr.open_array(self.path / "histograms", mode="r")[:]
+        return self._array("histograms")[:]
 
     @cached_property
     def limits(self) -> np.ndarray:
@@ -336,7 +390,10 @@ class Shards:
 
     @cached_property
     def _images(self) -> zarr.Array:
-        return zarr.open_array(self.path / "images", mode="r")
+        return self._array("images")
+
+    def _array(self, name: str) -> zarr.Array:
+        return zarr.open_array(self.path / name if isinstance(self.path, Path) else f"{self.path}/{name}", mode="r")
 
     def _limits(self, histograms: np.ndarray) -> np.ndarray:
         width = BIN_WIDTH[self.dtype.name]
@@ -351,13 +408,43 @@ def _percentile(counts: np.ndarray, percent: float) -> int:
     return int(np.searchsorted(cumulative, percent / 100 * cumulative[-1]))
 
 
-def _attributes(path: Path) -> dict[str, Any]:
+def _interrupted(path: Path | str) -> bool:
+    """Whether `write` began this folder and has not finished it."""
+    return isinstance(path, Path) and _partial(path).exists() and not path.exists()
+
+
+def _attributes(path: Path | str) -> dict[str, Any]:
     """The attributes of the group at `path`; ValueError when it is no group of ours."""
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, KeyError, ValueError):
+        content = _bytes(path, "zarr.json")
+    except OSError:
+        content = None
+    try:
+        attributes = json.loads(content or "{}")["attributes"]
+    except (KeyError, ValueError):
         attributes = {}
     if "fingerprint" not in attributes:
-        found = "something else is there" if path.exists() else "no such file or folder"
+        there = path.exists() if isinstance(path, Path) else content is not None
+        found = "something else is there" if there else "no such file or folder"
         raise ValueError(f"{path}: not shards written by `gandl shard`; {found}.")
     return attributes
+
+
+def _bytes(group: Path | str, name: str) -> bytes:
+    """The content of a small file of a group, in a folder or at an address.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the address cannot be read: no package for its kind of storage, no permission, no connection.
+    """
+    if isinstance(group, Path):
+        return (group / name).read_bytes()
+    try:
+        files, path = fsspec.core.url_to_fs(f"{group}/{name}")
+        return files.cat_file(path)
+    except FileNotFoundError:
+        raise
+    except ImportError as error:
+        raise ValueError(f"{group}: no package for this kind of storage is installed ({error}).") from None
+    except Exception as error:  # each kind of storage raises its own
+        raise ValueError(f"{group}: cannot be read ({type(error).__name__}: {error}).") from error

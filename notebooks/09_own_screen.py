@@ -37,18 +37,20 @@ if importlib.util.find_spec("gandl_lib") is None:
 
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+crops_per_second = 0.0  # that a device of yours embeds, for the costs at the end; 0 stands for a core of this machine
 
 # %% tags=["remove-cell"]
 import json
 
 import pandas as pd
 
-from gandl_lib import figures, narrate, profiles, report
+from gandl_lib import figures, narrate, profiles, report, throughput
 from gandl_lib.chapters import check_parameters, need
+from gandl_lib.embed import open_method
 from gandl_lib.figures import show, table
 from gandl_lib.shards import Shards
 
-check_parameters(globals(), "profile")
+check_parameters(globals(), "profile", "crops_per_second")
 
 # %%
 metadata_csv, report_html = need(profile, "own/data/metadata.csv", "own/out/report.html")
@@ -180,11 +182,29 @@ show(
 # %% [markdown]
 # ## Take it elsewhere
 #
-# `profiles.h5ad` holds a row a well and opens wherever people analyse profiles:
+# `profiles.h5ad` holds a row a well. Whoever works with AnnData opens it as it is; for everybody else
 #
-#     profiles = anndata.read_h5ad("OUT/profiles.h5ad")                        # scanpy: sc.pp.neighbors(profiles), sc.tl.umap(profiles)
-#     wide = profiles.obs.join(profiles.to_df().add_prefix("feature_"))        # pycytominer, R: wide.to_csv("profiles.csv")
-#     copairs.map.average_precision(wide, wide.filter(like="feature_").to_numpy(), ["compound"], [], [], ["compound"])
+#     gandl export OUT/profiles.h5ad profiles.csv        # or .csv.gz, or .parquet, for R too
+#
+# writes one table: what is known of a well in columns that begin with `Metadata_`, and then its features.
+#
+#     # pycytominer: normalise to the negative controls
+#     table = pandas.read_csv("profiles.csv")
+#     features = [column for column in table if not column.startswith("Metadata_")]
+#     result = pycytominer.normalize(table, features, samples="Metadata_role == 'C-'", method="standardize")
+#
+#     # copairs: do wells of a compound find each other among those of the others?
+#     treated = pandas.read_csv("profiles.csv").query("Metadata_role == 'treated'").reset_index(drop=True)
+#     features, compound = treated.filter(like="feature_").to_numpy(), ["Metadata_compound"]
+#     result = copairs.map.average_precision(treated.filter(like="Metadata_"), features, compound, [], [], compound)
+#
+#     # scanpy: neighbours and a map of them
+#     result = scanpy.read_h5ad("profiles.h5ad")
+#     scanpy.pp.neighbors(result, use_rep="X")
+#     scanpy.tl.umap(result)
+#
+# The images leave too: `gandl export OUT/screen.zarr screen.ome.zarr` writes OME-Zarr 0.5, a high-content plate a group, for
+# napari and other viewers; any other name is a folder of OME-TIFFs with a table, which `gandl screen` reads again.
 #
 # The tables are CSV. The report itself is one file; send it to whoever asked for the screen.
 #
@@ -196,3 +216,38 @@ show(
 narrate.what_to_distrust(
     tables, shards.wells, shards.simulated, json.loads((out / "provenance.json").read_text())["methods"]
 )
+
+# %% [markdown]
+# ## What a whole screen costs
+#
+# A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
+# a cluster for time one wants to know for how long. Every pixel is decoded and packed once, and every crop passes through
+# the network once; nothing else grows with the screen. So the rates of a few sites, measured here and now, say what all of
+# them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as RxRx19a's are), and of the
+# small network that is shipped, `quick32`; the paper's is larger by far.
+
+# %%
+screen_data, packed = need(profile, "data/screen?", "shards/screen.zarr")
+timed, source = (Shards(packed), screen_data) if screen_data else (shards, data)
+network, made = open_method("gandl-random", timed.channels, "quick32")
+rates = throughput.rates(source, timed, network, made)
+cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second)
+
+# %% tags=["remove-input"]
+narrate.throughput(rates)
+
+# %% tags=["hide-input"]
+table(cost, "RxRx19a at these rates: hours on one and on eight cores, or devices where their rate was given.")
+
+# %% tags=["remove-input"]
+narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)
+
+# %% [markdown]
+# Spread over nodes, each takes a part of the sites, and the parts are joined piece by piece into the file that one node
+# would have written, bit for bit:
+#
+#     gandl embed RUN s3://bucket/screen.zarr part-3.h5ad --part 3/16      # shards may lie in object storage
+#     gandl join part-*.h5ad profiles.h5ad
+#
+# `parts: 16` in a profile of `config/` makes the workflow do so. Memory holds two batches of images and the profiles of a
+# part, however long the screen is; the table of wells, with a few kilobytes a site, is all that grows.

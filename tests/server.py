@@ -165,7 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
         condition = self.headers.get("If-Range")
         if asked and fault != "whole" and condition in (None, headers.get("ETag"), headers.get("Last-Modified")):
             first, last = asked.removeprefix("bytes=").split("-")
-            start, stop, status = int(first), min(int(last) + 1 if last else size, size), 206
+            start, stop, status = int(first or 0), min(int(last) + 1 if last else size, size), 206
+            if not first:  # so many of the last bytes
+                start, stop = max(0, size - int(last)), size
             if start >= size:
                 self._head(request, 416, headers | {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
                 return

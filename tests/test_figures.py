@@ -23,6 +23,7 @@ from gandl_lib.evaluate.dose_response import Fit
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
 from gandl_lib.figures import page as style
+from gandl_lib.figures.cover import overview
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 METHODS = ("gandl", "gandl-random", "intensity", "shuffled labels")
@@ -164,7 +165,7 @@ def drawings() -> dict[str, Figure]:
         "axes_of_all": figures.axes_of_all(positions(), "E2"),
         "axes_of_all C2": figures.axes_of_all(positions(), "C2"),
         "replicate_precision": figures.replicate_precision(REPLICATES),
-        "overview": figures.overview(SITES, CHANNELS, 0.65, EFFICACY, POINT_TABLE, CURVE_TABLE, True),
+        "overview": overview(SITES, CHANNELS, 0.65, EFFICACY, POINT_TABLE, CURVE_TABLE, True),
     }
 
 
@@ -218,7 +219,7 @@ def test_simulated_images_are_called_simulated():
             figures.channel_strip(images(1)[0], CHANNELS, 0.65, simulated),
             figures.site_grid({"C+": images()}, CHANNELS, 0.65, simulated),
             figures.montage({"C+": images()}, CHANNELS, 0.65, simulated),
-            figures.overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, CURVE_TABLE, simulated),
+            overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, CURVE_TABLE, simulated),
         ):
             assert ("imulated" in figure.alt) == simulated
 
@@ -324,7 +325,7 @@ def test_what_a_run_does_not_have_is_said_and_not_drawn():
         figures.ranking(without, "gandl", TRUTH),
         figures.dose_curves(POINT_TABLE, without, "gandl", PAIRS),
         figures.dose_curves(POINT_TABLE, CURVE_TABLE, "gandl", []),
-        figures.overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, without, True),
+        overview(SITES, CHANNELS, 1.0, EFFICACY, POINT_TABLE, without, True),
         figures.cell_types(None),
         figures.probe_sizes(None),
         figures.differences(None, "gandl"),

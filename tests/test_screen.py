@@ -371,7 +371,7 @@ def test_the_middle_of_an_image():
 
 
 def test_profiles_open_elsewhere_in_three_lines(done):
-    """As chapter 09 writes it: pycytominer and copairs; a table for R."""
+    """Straight from the .h5ad, with a table for R; chapter 09 goes by `gandl export` (test_export.py)."""
     anndata, copairs = pytest.importorskip("anndata"), pytest.importorskip("copairs.map")
     found = anndata.read_h5ad(done / "profiles.h5ad")
     wide = found.obs.join(found.to_df().add_prefix("feature_"))

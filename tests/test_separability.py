@@ -261,3 +261,18 @@ def test_shuffling_keeps_wells_together():
     shuffled = svm.shuffle_between_wells(y, wells, np.random.default_rng(0))
     assert shuffled.sum() == y.sum() and (shuffled != y).any()
     assert all(len(set(shuffled[wells == w])) == 1 for w in range(50))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_few_rows_of_many_features_find_the_same_plane(monkeypatch, n_classes):
+    """In the directions that the rows span, and in all: one optimum, as both solvers come close to it."""
+    monkeypatch.setattr(svm, "TOLERANCE", 1e-8)
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=40)
+    X = rng.normal(size=(40, 200)) + y[:, None] * rng.normal(size=200)
+    short = svm.fit(X, y, 10.0)
+    monkeypatch.setattr(svm, "FEW_ROWS", np.inf)
+    long = svm.fit(X, y, 10.0)
+    seen = rng.normal(size=(30, 200))
+    np.testing.assert_allclose(short.decision_function(seen), long.decision_function(seen), rtol=1e-3, atol=1e-3)
+    assert (short.predict(seen) == long.predict(seen)).all() and set(short.predict(X)) == set(y)

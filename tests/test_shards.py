@@ -166,7 +166,7 @@ def test_stopped_at_any_place_it_ends_in_the_same_bytes(make_screen, tmp_path, m
             _stop_after(patch, n)
             write(root, out, sites_per_shard=6, workers=1)
         assert not out.exists()
-        with pytest.raises(ValueError, match="sharding was interrupted; run the same `gandl shard` command again"):
+        with pytest.raises(ValueError, match="its writing was interrupted; run the same command again"):
             Shards(out)
         # What Zarr leaves of a file in the middle of which it was killed.
         stray = tmp_path / "b.zarr.partial/store/histograms/c/0/0/0.partial"
@@ -283,7 +283,7 @@ def test_what_is_no_shards_says_so(make_screen, tmp_path):
         Shards(tmp_path / "other.zarr")
     with pytest.raises(ValueError, match="not shards"):
         write(make_screen(), tmp_path / "other.zarr")
-    with pytest.raises(ValueError, match="sharding was interrupted"):
+    with pytest.raises(ValueError, match="its writing was interrupted"):
         Shards(tmp_path / "other.zarr.partial")
     path = write(tmp_path / "screen", tmp_path / "s.zarr")
     (path / "zarr.json").write_text((path / "zarr.json").read_text().replace('"format": 1', '"format": 99'))

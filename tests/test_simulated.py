@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter, label
 
-from gandl_lib.datasets import cells, open_layout, rxrx1, rxrx19a, simulated
+from gandl_lib.datasets import _simulation, cells, open_layout, rxrx1, rxrx19a, simulated
 from gandl_lib.datasets.simulated import SCREENS, Screen, plan, render, simulate
 
 SMALL = replace(
@@ -75,7 +75,7 @@ def test_another_seed_is_another_screen(small, tmp_path):
 
 
 def test_an_interrupted_simulation_goes_on_to_the_same_bytes(small, tmp_path, monkeypatch):
-    whole, out, write = contents(small), tmp_path / "killed", simulated._write
+    whole, out, write = contents(small), tmp_path / "killed", _simulation.write
     left = 31  # inside a site: 1 record, 6 sites, none of a multiple of 5 channels
 
     def dies(path: Path, content: bytes) -> None:
@@ -86,7 +86,7 @@ def test_an_interrupted_simulation_goes_on_to_the_same_bytes(small, tmp_path, mo
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(simulated, "_write", dies)
+    monkeypatch.setattr(_simulation, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         simulate(out, SMALL, seed=3, jobs=1)
     assert not (out / "metadata.csv").exists()
@@ -259,8 +259,8 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path):
     out = tmp_path / "out"
     with refused("unknown screen 'qiuck'", "tiny, quick, plate, full"):
         simulate(out, "qiuck")
-    with refused("unknown layout 'bbbc021'", "rxrx19a, rxrx1"):
-        simulate(out, SMALL, layout="bbbc021")
+    with refused("unknown layout 'rxrx3'", "rxrx19a, rxrx1"):
+        simulate(out, SMALL, layout="rxrx3")
     with refused("HELA-1", "HRCE"):
         replace(SMALL, experiments=(("HELA-1", 1),))
     with refused("160", "150 places"):

@@ -1,7 +1,8 @@
 """The screens this library can read: one module a layout, chosen by the header of `metadata.csv`.
 
-Every layout offers the same few names: `CHANNELS`, `PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`)
-is an object, made from the description beside its table; a folder with such a description is read by it and no other.
+BBBC021 has a table of its own, whose name is enough to know it by. Every layout offers the same few names: `CHANNELS`,
+`PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`) is an object, made from the description beside its
+table; a folder with such a description is read by it and no other.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from gandl_lib.datasets import own, rxrx1, rxrx19a
+from gandl_lib.datasets import bbbc021, own, rxrx1, rxrx19a
 from gandl_lib.datasets._recursion import METADATA, header, select
 
 __all__ = ["LAYOUTS", "METADATA", "open_layout", "select"]
 
 LAYOUTS = {"rxrx19a": rxrx19a, "rxrx1": rxrx1}
+"""Those with a `metadata.csv`."""
 
 
 def open_layout(root: str | Path) -> ModuleType | own.Own:
-    """Return the layout that the description in `root` makes, or the module whose columns its `metadata.csv` has.
+    """Return the layout that the description in `root` makes, or the module whose table lies in it.
 
     Raises:
         ValueError: when there is no metadata.csv, its header fits no layout, or the description is wrong.
     """
     if own.find(root):
         return own.open_folder(root)
+    if bbbc021.find(root):
+        return bbbc021
     path = Path(root) / METADATA
     found = header(path)
     for layout in LAYOUTS.values():

@@ -102,7 +102,7 @@ def draw(
     phases = rng.uniform(0, 2 * np.pi, (4 + _MAX_NUCLEOLI, n_cells))
     corner = rng.integers(0, 1 << 16, (5, 2, n_cells))
     light = np.exp(_LIGHT_SPREAD * rng.standard_normal((len(STAINS), n_cells)) - _LIGHT_SPREAD**2 / 2)
-    centre = _scatter(rng, n_cells, image_px)
+    centre = scatter(rng, n_cells, image_px)
 
     dying = u_stressed < stressed
     traits = np.where(u_affected < affected, severity, 0.0) * np.asarray(shift, float)[:, None]  # (5, N)
@@ -119,32 +119,32 @@ def draw(
     patch = 2 * int(np.ceil(1.45 * morphology.cell_um * um * np.sqrt(morphology.elongation))) + 1
     first = np.floor(centre).astype(int) - patch // 2
     axis = np.arange(patch, dtype=np.float32)
-    dy = axis[None, :, None] - _over(centre[0] - first[0])
-    dx = axis[None, None, :] - _over(centre[1] - first[1])
-    cos, sin = _over(np.cos(angle)), _over(np.sin(angle))
+    dy = axis[None, :, None] - over(centre[0] - first[0])
+    dx = axis[None, None, :] - over(centre[1] - first[1])
+    cos, sin = over(np.cos(angle)), over(np.sin(angle))
     stretch = np.float32(np.sqrt(morphology.elongation))
     along, across = (dx * cos + dy * sin) / stretch, (dy * cos - dx * sin) * stretch
 
     er, chromatin, warp, wave = (
-        _texture(np.broadcast_to(scale, n_cells), corner[i], patch, psf)
+        texture(np.broadcast_to(scale, n_cells), corner[i], patch, psf)
         for i, scale in enumerate((er_px, 1.0 * um, 4.0 * um, 7.0 * um))
     )
-    body = _step(_over(cell) * (1.08 + 0.16 * wave) - np.hypot(along, across), 1.1 * um)
-    own = body * _share(body, first, image_px)
+    body = step(over(cell) * (1.08 + 0.16 * wave) - np.hypot(along, across), 1.1 * um)
+    own = body * share(body, first, image_px)
     # The nucleus is rounder than the cell: half of the cell's elongation.
     round_along, round_across = along * np.sqrt(stretch), across / np.sqrt(stretch)
-    core = np.hypot(round_along, round_across) - _over(nucleus) * (1 + 0.05 * wave)  # distance from the nucleus's edge
+    core = np.hypot(round_along, round_across) - over(nucleus) * (1 + 0.05 * wave)  # distance from the nucleus's edge
     theta = np.arctan2(round_across, round_along)
-    nuclear = _step(-core, 0.55 * um)
+    nuclear = step(-core, 0.55 * um)
     cytoplasm = own * (1 - nuclear)
 
     width = 2.2 * um * (morphology.nucleus_um + morphology.ring_um) * um / (nucleus + ring)
-    ring_light = np.exp(-0.5 * ((core - _over(ring) * (1 + 0.25 * wave)) / _over(width)) ** 2)
+    ring_light = np.exp(-0.5 * ((core - over(ring) * (1 + 0.25 * wave)) / over(width)) ** 2)
     contrast = np.minimum(0.62 * np.exp(2 * (np.pi * psf / period) ** 2), 1.0)
     bundles = 0.5 * (1 + np.tanh(1.2 * warp))  # fibres come in bundles, with fibreless stretches between them
-    turns = _over(2 * np.pi / period) * across / stretch + _over(phases[2]) + wave
-    fibres = 1 + _over(contrast) * bundles * np.cos(turns)
-    pieces = np.exp(2.2 * (np.cos(_over(n_golgi) * theta + _over(phases[3]) + 0.6 * wave) - 1))
+    turns = over(2 * np.pi / period) * across / stretch + over(phases[2]) + wave
+    fibres = 1 + over(contrast) * bundles * np.cos(turns)
+    pieces = np.exp(2.2 * (np.cos(over(n_golgi) * theta + over(phases[3]) + 0.6 * wave) - 1))
     golgi = pieces * np.exp(-0.5 * ((core - (1.7 + 0.5 * warp) * um) / (1.3 * um)) ** 2)
     nucleoli = _nucleoli(dx, dy, nucleus, n_nucleoli, phases[4:], psf)
     border = own * (1 - own)
@@ -157,24 +157,24 @@ def draw(
         0.50 * own + 0.4 * border + 1.7 * golgi * (1 - nuclear),
     ]
     if n_stains == 6:
-        mito = _texture(np.broadcast_to(0.9 * um, n_cells), corner[4], patch, psf)
+        mito = texture(np.broadcast_to(0.9 * um, n_cells), corner[4], patch, psf)
         stains.append(cytoplasm * np.exp(0.8 * mito - 0.1 * pixel_um * np.maximum(core, 0)))
     total = np.pi * (morphology.cell_um * um) ** 2 * (_BRIGHTNESS * morphology.brightness)[:, None] * light  # (6, N)
-    stains = [stain * _over(t / stain.sum((1, 2))) for stain, t in zip(stains, total, strict=False)]
-    return _wrap_add(np.stack(stains, axis=1), first, image_px)
+    stains = [stain * over(t / stain.sum((1, 2))) for stain, t in zip(stains, total, strict=False)]
+    return wrap_add(np.stack(stains, axis=1), first, image_px)
 
 
-def _over(values: np.ndarray) -> np.ndarray:
+def over(values: np.ndarray) -> np.ndarray:
     """(N,) per-cell values as float32 that broadcasts over (N, P, P)."""
     return np.asarray(values, np.float32)[:, None, None]
 
 
-def _step(distance: np.ndarray, softness: float) -> np.ndarray:
+def step(distance: np.ndarray, softness: float) -> np.ndarray:
     """A smooth edge: 1 well inside (distance >> 0), 0 well outside."""
     return 1 / (1 + np.exp(-np.clip(distance / np.float32(softness), -20, 20)))
 
 
-def _scatter(rng: np.random.Generator, n: int, image_px: int) -> np.ndarray:
+def scatter(rng: np.random.Generator, n: int, image_px: int) -> np.ndarray:
     """(2, n) positions that keep some distance: random points pushed apart a few times, on a torus."""
     at = rng.uniform(0, image_px, (2, n))
     reach = 0.95 * image_px / np.sqrt(n)
@@ -187,7 +187,7 @@ def _scatter(rng: np.random.Generator, n: int, image_px: int) -> np.ndarray:
     return at
 
 
-def _wrap_add(patches: np.ndarray, first: np.ndarray, image_px: int) -> np.ndarray:
+def wrap_add(patches: np.ndarray, first: np.ndarray, image_px: int) -> np.ndarray:
     """Add (N, C, P, P) patches, whose first pixels lie at `first` (2, N), into a (C, image_px, image_px) torus."""
     n, c, p, _ = patches.shape
     span = image_px * (1 + -(-p // image_px))
@@ -197,11 +197,11 @@ def _wrap_add(patches: np.ndarray, first: np.ndarray, image_px: int) -> np.ndarr
     return canvas.reshape(c, span // image_px, image_px, span // image_px, image_px).sum((1, 3))
 
 
-def _share(body: np.ndarray, first: np.ndarray, image_px: int) -> np.ndarray:
+def share(body: np.ndarray, first: np.ndarray, image_px: int) -> np.ndarray:
     """How much of each pixel (N, P, P) belongs to each cell, so that neighbours meet in a border, not in a pile."""
     p = body.shape[-1]
     sharp = body**3
-    total = _wrap_add(sharp[:, None], first, image_px)[0]
+    total = wrap_add(sharp[:, None], first, image_px)[0]
     index = np.arange(p)
     rows, columns = (first[:, :, None] + index) % image_px  # each (N, P)
     return sharp / np.maximum(total[rows[:, :, None], columns[:, None, :]], 1e-3)
@@ -219,9 +219,9 @@ def _nucleoli(
         away = nucleus * (0.52 + 0.13 * np.cos(phases[j])) * (1 - 0.5 * (count == 1))
         height = np.where(j < count, (width / sharp) ** 2, 0)
         # A Gaussian spot is an outer product of two profiles, so its exponentials are taken along two axes only.
-        column = np.exp((dx - _over(away * np.cos(turn))) ** 2 * _over(-0.5 / sharp**2))
-        row = np.exp((dy - _over(away * np.sin(turn))) ** 2 * _over(-0.5 / sharp**2))
-        spots += column * (row * _over(height))
+        column = np.exp((dx - over(away * np.cos(turn))) ** 2 * over(-0.5 / sharp**2))
+        row = np.exp((dy - over(away * np.sin(turn))) ** 2 * over(-0.5 / sharp**2))
+        spots += column * (row * over(height))
     return spots
 
 
@@ -239,7 +239,7 @@ def _bank(psf: float) -> np.ndarray:
     return fields
 
 
-def _texture(scale_px: np.ndarray, corner: np.ndarray, patch: int, psf: float) -> np.ndarray:
+def texture(scale_px: np.ndarray, corner: np.ndarray, patch: int, psf: float) -> np.ndarray:
     """(N, P, P) texture of each cell's own scale, cut from the bank at random corners (2, N)."""
     level = np.abs(np.log(scale_px[:, None] / _SCALES)).argmin(1)
     rows, columns = (corner[:, :, None] + np.arange(patch)) % _BANK_PX

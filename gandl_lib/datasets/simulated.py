@@ -30,9 +30,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import multiprocessing
-import os
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -46,10 +43,10 @@ import scipy
 import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
 import gandl_lib
-from gandl_lib.datasets import cells, rxrx1, rxrx19a, select
+from gandl_lib.datasets import _simulation, cells, rxrx1, rxrx19a, select
+from gandl_lib.datasets._processes import for_each
 
 STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4), "own": (0, 5, 2, 1)}
 """Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5. `own` has
@@ -244,24 +241,18 @@ def simulate(
         "plate_map": plate_map and {"name": Path(plate_map).name, "sha256": _sha256(plate_map), "where": where},
         "versions": {"gandl": gandl_lib.__version__} | {m.__name__: m.__version__ for m in (np, scipy, PIL)},
     }
-    _claim(out, record)
+    _simulation.claim(out, record)
     for folder in sorted({Path(_name(site, layout)).parent for site in sites}):
         (out / "images" / folder).mkdir(parents=True, exist_ok=True)
 
     write = partial(_write_site, out, screen, seed, layout, sites[0].site_id)  # the one that layout `own` breaks
-    jobs = min(jobs or os.cpu_count() or 1, len(sites))
-    with tqdm(total=len(sites), desc=f"simulating {out.name}", unit="site") as bar:
-        if jobs == 1:
-            for site in sites:
-                bar.update(write(site))
-        else:  # spawn: forking a process in which torch has started its threads may hang
-            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-                for one in pool.imap_unordered(write, sites, chunksize=8):
-                    bar.update(one)
-    _write(out / "truth.csv", truth.to_csv(index=False).encode())
+    for_each(write, sites, f"simulating {out.name}", jobs)
+    _simulation.write(out / "truth.csv", truth.to_csv(index=False).encode())
     if layout == "own":
-        _write(out / "screen.toml", _SCREEN_TOML.encode())
-    _write(out / "metadata.csv", _in_german(metadata) if layout == "own" else metadata.to_csv(index=False).encode())
+        _simulation.write(out / "screen.toml", _SCREEN_TOML.encode())
+    _simulation.write(
+        out / "metadata.csv", _in_german(metadata) if layout == "own" else metadata.to_csv(index=False).encode()
+    )
     return out
 
 
@@ -302,7 +293,7 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     morphology = cells.MORPHOLOGIES[site.cell_type]
     plate = _optics(screen, seed, site.plate_id)
 
-    well = _rng(seed, site.well_id)
+    well = _simulation.rng(seed, site.well_id)
     gain = plate["gain"] * np.exp(screen.well_gain_sd * well.standard_normal(6))
     crowding = np.exp(screen.density_sd * well.standard_normal())
     offset = screen.trait_sd * well.standard_normal(len(cells.TRAITS))
@@ -315,7 +306,7 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     gain = gain * (1 + screen.position * (plate["slope"] @ (y, x) - 0.5 * edge))
     crowding *= 1 - screen.position * edge
 
-    rng = _rng(seed, site.site_id)
+    rng = _simulation.rng(seed, site.site_id)
     per_site = morphology.per_mm2 * (px * screen.pixel_um / 1000) ** 2 * screen.density
     n_cells = round(per_site * crowding * site.alive * np.exp(0.05 * rng.standard_normal())) if site.alive else 0
     light = cells.draw(
@@ -361,7 +352,7 @@ def _compound_plates(screen: Screen, seed: int, plate_map: str | Path | None, wh
             # Replicate r of dose i goes to plate i + r: spread over plates, as many on each.
             here = [d for i, d in enumerate(doses) for r in range(screen.replicates) if (i + r) % len(plates) == k]
             others = [(ACTIVE, "", "")] * screen.untreated + [(ACTIVE, *d) for d in here]
-            rng = _rng(seed, f"{experiment}_{plate}", "places")
+            rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
             wells = [
                 *zip(_places(rng, len(controls), CONTROL_COLUMNS), controls, strict=True),
                 *zip(_places(rng, len(others), sorted(set(_COLUMNS) - set(CONTROL_COLUMNS))), others, strict=True),
@@ -377,7 +368,7 @@ def _own_plates(screen: Screen, seed: int) -> pd.DataFrame:
     doses = [(ACTIVE, name, str(float(dose))) for name in names for dose in screen.doses_uM]
     plates = [(experiment, plate + 1) for experiment, n in screen.experiments for plate in range(n)]
     for k, (experiment, plate) in enumerate(plates):
-        rng = _rng(seed, f"{experiment}_{plate}", "places")
+        rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
         controls = [(MOCK, "", "")] * screen.mock + [(ACTIVE, "", "")] * screen.untreated
         here = [d for i, d in enumerate(doses) for r in range(screen.replicates) if (i + r) % len(plates) == k]
         wells = [
@@ -396,7 +387,7 @@ def _sirna_plates(screen: Screen, seed: int) -> pd.DataFrame:
     for experiment, plates in screen.unseen:
         dataset = "train" if experiment.endswith("1") else "test"
         for plate in range(1, plates + 1):
-            rng = _rng(seed, f"{experiment}_{plate}", "places")
+            rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
             places = _places(rng, len(contents), range(2, 24), _LETTERS[1:15])
             wells = list(zip(places, contents, strict=True))
             parts.append(_rows(rxrx1.COLUMNS, experiment, plate, wells, screen.sites, dataset))
@@ -436,7 +427,7 @@ def _compound_truth(metadata: pd.DataFrame, seed: int) -> pd.DataFrame:
     treated = metadata[metadata["treatment"].ne("")]
     doses = treated["treatment_conc"].astype(float).groupby([treated["cell_type"], treated["treatment"]])
     for (cell_type, compound), (low, high) in doses.agg(["min", "max"]).iterrows():
-        rng = _rng(seed, "truth", cell_type, compound)
+        rng = _simulation.rng(seed, "truth", cell_type, compound)
         kind = _kind(cell_type, compound, rng)
         effective, toxic = kind in ("antiviral", "narrow"), kind in ("toxic", "narrow")
         early, late, top = rng.uniform(0.20, 0.35), rng.uniform(0.25, 0.60), rng.uniform(0.5, 0.9)
@@ -483,7 +474,7 @@ def _compound_states(metadata: pd.DataFrame, truth: pd.DataFrame, screen: Screen
 def _sirna_truth(metadata: pd.DataFrame, seed: int) -> pd.DataFrame:
     """How far each siRNA moves each trait, in units of a typical infection; the same in every cell type."""
     names = sorted(set(metadata["sirna"]) - {"EMPTY"})
-    shifts = np.array([0.6 * _rng(seed, "truth", name).standard_normal(len(cells.TRAITS)) for name in names])
+    shifts = np.array([0.6 * _simulation.rng(seed, "truth", name).standard_normal(len(cells.TRAITS)) for name in names])
     table = pd.DataFrame(shifts.reshape(-1, len(cells.TRAITS)), columns=list(cells.TRAITS))
     table.insert(0, "sirna", names)
     return table
@@ -498,16 +489,10 @@ def _sirna_states(metadata: pd.DataFrame, truth: pd.DataFrame, screen: Screen) -
 # ---- chance and optics ----
 
 
-def _rng(seed: int, *names: str) -> np.random.Generator:
-    """A generator that depends on the seed and the names alone."""
-    digest = hashlib.sha256("\n".join(names).encode()).digest()
-    return np.random.default_rng(np.random.SeedSequence([seed, *np.frombuffer(digest, np.uint32)]))
-
-
 @lru_cache(maxsize=16)
 def _optics(screen: Screen, seed: int, plate_id: str) -> dict[str, np.ndarray]:
     """What a plate does to each of the six stains."""
-    rng = _rng(seed, plate_id)
+    rng = _simulation.rng(seed, plate_id)
     n = len(cells.STAINS)
     slope = rng.standard_normal(2)
     centre = 0.25 * rng.standard_normal((n, 2, 1, 1))
@@ -537,26 +522,6 @@ def _preset(name: str) -> Screen:
     if name not in SCREENS:
         raise ValueError(f"unknown screen {name!r}; known are {', '.join(SCREENS)}.")
     return SCREENS[name]
-
-
-def _claim(out: Path, record: dict) -> None:
-    """Write simulation.json, unless it is there and says the same; refuse a folder of other things."""
-    path = out / "simulation.json"
-    record = json.loads(json.dumps(record))
-    if path.is_file():
-        found = json.loads(path.read_text())
-        differs = [key for key in record if key != "versions" and found.get(key) != record[key]]
-        if differs:
-            raise ValueError(
-                f"{out} holds another simulation: its {', '.join(differs)} differ(s) from what was asked for. "
-                "Choose another folder or remove this one."
-            )
-        return
-    begun = path.with_name(path.name + ".partial")  # all that is there after a kill in the first write
-    if out.exists() and (not out.is_dir() or set(out.iterdir()) - {begun}):
-        raise ValueError(f"{out} exists, is not empty and holds no simulation.json. Choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps(record, indent=1).encode())
 
 
 _SCREEN_TOML = """# What the columns of metadata.csv mean, and where the images are.
@@ -625,31 +590,20 @@ def _file(row) -> str:  # noqa: ANN001
     return f"{row.experiment}/Plate{row.plate}/{row.well}_s{row.site}"
 
 
-def _write_site(out: Path, screen: Screen, seed: int, layout: str, broken: str, site: Site) -> int:
-    """Write what is missing of a site; return 1, to be counted."""
+def _write_site(out: Path, screen: Screen, seed: int, layout: str, broken: str, site: Site) -> None:
+    """Write what is missing of a site."""
     if layout == "own":
         path = out / "images" / _name(site, layout)
         if not path.exists():
             content = _ome_tiff(render(screen, seed, site, layout), screen.pixel_um)
-            _write(path, content if site.site_id != broken else content[: len(content) // 2])
-        return 1
+            _simulation.write(path, content if site.site_id != broken else content[: len(content) // 2])
+        return
     paths = [out / "images" / f"{site.file}_w{k + 1}.png" for k in range(len(STAINS_OF_FILES[layout]))]
     if not all(path.exists() for path in paths):
         for path, image in zip(paths, render(screen, seed, site, layout), strict=True):
             png = io.BytesIO()
             Image.fromarray(image).save(png, "PNG", compress_level=3)
-            _write(path, png.getvalue())
-    return 1
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that its name is never seen on part of it."""
-    partial_path = path.with_name(path.name + ".partial")
-    try:
-        partial_path.write_bytes(content)
-        os.replace(partial_path, path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+            _simulation.write(path, png.getvalue())
 
 
 def _sha256(path: str | Path) -> str:

@@ -12,6 +12,7 @@ the two alike, the sign of every d_w would be a coin's. No correction is made fo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -48,9 +49,15 @@ def paired(decisions: pd.DataFrame, n_draws: int = 2000, seed: int = 0) -> pd.Da
 
 def _compare(d: np.ndarray, n: np.ndarray, n_draws: int, seed: int) -> tuple[float, float, float, float]:
     """Difference, interval and p-value from d and n (G,)."""
-    rng, G = np.random.default_rng(seed), len(d)
-    drawn = rng.multinomial(G, np.full(G, 1 / G), size=n_draws)  # (draws, G): how often each well
+    drawn, signs = _draws(len(d), n_draws, seed)
     low, high = np.quantile((drawn @ d) / (drawn @ n), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    flipped = rng.choice([-1.0, 1.0], size=(n_draws, G)) @ d
-    p = (1 + np.sum(np.abs(flipped) >= abs(d.sum()) - 1e-9)) / (n_draws + 1)
+    p = (1 + np.sum(np.abs(signs @ d) >= abs(d.sum()) - 1e-9)) / (n_draws + 1)
     return d.sum() / n.sum(), low, high, p
+
+
+@lru_cache(maxsize=2)
+def _draws(G: int, n_draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each of G wells is drawn, and its sign, (draws, G) each: the same for all pairs on these wells."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(G, np.full(G, 1 / G), size=n_draws)
+    return drawn.astype(float), rng.choice([-1.0, 1.0], size=(n_draws, G))

@@ -25,6 +25,7 @@ PATIENCE = 2
 INNER_FOLDS = 3
 INNER_ROWS = 4000  # enough to rank the costs; the choice would otherwise take longer than the fit
 TOLERANCE = 1e-2
+FEW_ROWS = 2  # with so many features a row, going over to the rows' own directions pays
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,15 @@ def fit(X: np.ndarray, y: np.ndarray, cost: float, seed: int = 0) -> Classifier:
     """Fit to X (N, D) and classes y (N,)."""
     mean, sd = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
     sd[sd == 0] = 1
+    Z = (X - mean) / sd
     svm = LinearSVC(C=cost / len(X), class_weight="balanced", dual=False, tol=TOLERANCE, random_state=seed)
-    return Classifier(mean, sd, svm.fit((X - mean) / sd, y))
+    if FEW_ROWS * len(Z) > Z.shape[1]:
+        return Classifier(mean, sd, svm.fit(Z, y))
+    # The best w is a sum of rows, so it is looked for in the N directions that the rows span.
+    _, _, directions = np.linalg.svd(Z, full_matrices=False)  # (N, D)
+    svm.fit(Z @ directions.T, y)
+    svm.coef_, svm.n_features_in_ = svm.coef_ @ directions, Z.shape[1]
+    return Classifier(mean, sd, svm)
 
 
 def choose_cost(X: np.ndarray, y: np.ndarray, wells: np.ndarray, seed: int = 0) -> float:

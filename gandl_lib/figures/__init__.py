@@ -4,7 +4,6 @@ A module a topic; what chapters, reports and tests use is here by its name.
 """
 
 from gandl_lib.figures.axes import axes_of_all, axes_plot, efficacy_plot, ranking
-from gandl_lib.figures.cover import overview
 from gandl_lib.figures.doses import curve, dose_curves, ec50_plot
 from gandl_lib.figures.images import (
     beside_real,

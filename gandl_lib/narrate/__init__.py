@@ -34,6 +34,7 @@ from gandl_lib.narrate.paradigms import (
     setups,
 )
 from gandl_lib.narrate.results import beside_paper, provenance, summary, what_this_is
+from gandl_lib.narrate.scale import cost_of_screen, throughput
 from gandl_lib.narrate.separation import cell_types_normalised, held_out_plates, leaks, separability
 from gandl_lib.narrate.training import batch_mates, choices, explained, methods, plate_variance, probe, probe_size
 from gandl_lib.narrate.unseen import ranks, zero_shot, zero_shot_table

@@ -1,0 +1,141 @@
+"""How fast every stage goes here and now, and what a screen of another size would cost at that speed.
+
+Four stages look at every pixel of a screen once. Each is timed on a few sites of the screen at hand:
+
+* `decode`  files to pixels: what the image format's decoder takes, and nobody can do without.
+* `shard`   `shards.write` with one worker: decoding, counting grey values, compressing, writing.
+* `read`    shards to pixels.
+* `embed`   `embed.embed`: reading, cropping, the network.
+
+**What a screen of N sites costs.** The first three do the same work for every pixel, the last for every crop, so with
+rates r per second and device
+
+    seconds = N * values per site / r / devices            decode, shard, read; C H W values a site
+    seconds = N * crops per site / r / devices             embed
+
+Sites do not depend on each other, and `gandl embed --part` shares them out; so devices are taken to divide the time.
+Left out are the way from a store to its readers, and what a shared machine does besides. Pixels are taken to cost what
+these cost, and to be as large as those the network was made for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from gandl_lib import datasets
+from gandl_lib.embed import crops_per_side, embed
+from gandl_lib.shards import Shards, write
+
+RXRX19A_SITES, RXRX19A_SHAPE = 305_520, (5, 1024, 1024)
+"""Sites, and (C, H, W) of each, of the screen of Mascolini et al. 2022."""
+
+
+def rates(
+    data: str | Path, shards: Shards, method: nn.Module, provenance: dict[str, Any], sites: int = 24
+) -> pd.DataFrame:
+    """Time the four stages on this machine.
+
+    Args:
+        data: the screen's own folder, from which `shards` were made.
+        shards: the same as shards.
+        method, provenance: as `embed.open_method` gives them.
+        sites: how many to time each stage on, spread over the screen.
+
+    Returns:
+        One row a stage: `stage`, `sites_per_second`, `per_second` (values, or crops for `embed`), `unit`, and `cores`
+        that it kept busy.
+
+    Raises:
+        ValueError: `data` is not the folder that the shards were made from, or fewer than one site is asked for.
+    """
+    if sites < 1:
+        raise ValueError(f"sites must be at least 1; found {sites}.")
+    data, layout = Path(data), datasets.open_layout(data)
+    chosen = np.unique(np.linspace(0, len(shards) - 1, sites).astype(int))
+    rows = shards.wells.iloc[chosen].reset_index(drop=True)
+    if not np.array_equal(layout.read(data, rows.iloc[0]), shards.read(chosen[0])):
+        raise ValueError(f"{shards.path} was not made from {data}: the first image differs.")
+    mask = np.zeros(len(shards), bool)
+    mask[chosen] = True
+
+    def decode() -> None:
+        for row in rows.itertuples():
+            layout.read(data, row)
+
+    def shard() -> None:
+        nothing = pd.DataFrame(columns=["site_id", "reason"])
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as silent:
+            with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+                write(data, Path(folder, "s.zarr"), sites=(rows, nothing), workers=1)
+
+    def read() -> None:
+        for i in chosen:
+            shards.read(i)
+
+    def embedding() -> dict[str, Any]:
+        return embed(method, shards, provenance=provenance, sites=mask, progress=False).uns
+
+    embed(method, shards, provenance=provenance, sites=np.arange(len(shards)) == chosen[0], progress=False)  # warms up
+    values = int(np.prod(shards.shape))
+    crops = crops_per_side(min(shards.shape[1:]), method.crop_px) ** 2
+    found = []
+    for stage, work, cores in (
+        ("decode", decode, 1),
+        ("shard", shard, 1),
+        ("read", read, 1),
+        ("embed", embedding, torch.get_num_threads()),
+    ):
+        begun = time.perf_counter()
+        work()
+        per_second = len(chosen) / (time.perf_counter() - begun)
+        each, unit = (crops, "crops") if stage == "embed" else (values, "values")
+        found.append((stage, per_second, per_second * each, unit, cores))
+    return pd.DataFrame(found, columns=["stage", "sites_per_second", "per_second", "unit", "cores"])
+
+
+def cost(
+    measured: pd.DataFrame,
+    crop_px: int | None,
+    sites: int = RXRX19A_SITES,
+    shape: tuple[int, int, int] = RXRX19A_SHAPE,
+    devices: tuple[int, ...] = (1, 8),
+    crops_per_second: float = 0.0,
+) -> pd.DataFrame:
+    """What sharding and embedding a screen would take, by this module's two formulas.
+
+    Args:
+        measured: of `rates`.
+        crop_px: side of what the network looks at; None for one that looks at whole sites.
+        sites, shape: of the screen, shape (C, H, W).
+        devices: numbers of them to share the work.
+        crops_per_second: that one device of yours embeds; 0 for what a core did when `measured` was.
+
+    Returns:
+        One row a stage: `stage`, `device` (`core here` or `your device`), `per_second` of one of them, `unit`, and
+        `hours_on_<n>` for every n of `devices`.
+
+    Raises:
+        ValueError: a negative rate, or a number of sites or devices below 1.
+    """
+    if crops_per_second < 0 or sites < 1 or min(devices) < 1:
+        raise ValueError(
+            f"rates must not be negative, sites and devices at least 1; found {crops_per_second}, {sites}, {devices}."
+        )
+    work = {"values": int(np.prod(shape)), "crops": crops_per_side(min(shape[1:]), crop_px) ** 2}
+    rows = []
+    for row in measured[measured["stage"].isin(["shard", "embed"])].itertuples():
+        yours = row.stage == "embed" and crops_per_second > 0
+        rate = crops_per_second if yours else row.per_second / row.cores
+        hours = [sites * work[row.unit] / rate / n / 3600 for n in devices]
+        rows.append((row.stage, "your device" if yours else "core here", rate, row.unit, *hours))
+    return pd.DataFrame(rows, columns=["stage", "device", "per_second", "unit", *(f"hours_on_{n}" for n in devices)])
