@@ -50,7 +50,7 @@ lock:  ## resolve requirements.lock.txt anew in a fresh environment
 	rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
 	touch requirements.lock.txt
 	$(VENV).lock/bin/pip install -c requirements.lock.txt --upgrade setuptools torch==2.13.0
-	$(VENV).lock/bin/pip install -c requirements.lock.txt -e '.[book,methods,dev]' sphinx-mathjax-offline
+	$(VENV).lock/bin/pip install -c requirements.lock.txt -e '.[book,methods,encoders,dev]' sphinx-mathjax-offline
 	$(VENV).lock/bin/pip check
 	$(VENV).lock/bin/pip freeze --all --exclude-editable | sed -E '/^pip==/d; s/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock.txt.partial
 	mv requirements.lock.txt.partial requirements.lock.txt

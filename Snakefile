@@ -43,6 +43,8 @@ METHOD_SRC = {
     "gandl-random": GANDL_SRC,
     "intensity": library("methods/intensity"),
     "supervised": library("methods/supervised nn/small_cnn nn/densenet splits"),
+    "mae": library("methods/mae nn/vit"),
+    "transformer": library("methods/transformer"),
     "imagenet-collapsed": IMAGENET_SRC,
     "imagenet-concatenated": IMAGENET_SRC,
     "convae": library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),

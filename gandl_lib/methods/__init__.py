@@ -31,8 +31,10 @@ from gandl_lib.methods.cytogan import DCGAN, LSGAN, VAE, WGANGP, RandomDCGAN
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
 from gandl_lib.methods.intensity import Intensity
+from gandl_lib.methods.mae import MAE
 from gandl_lib.methods.paradigms import BYOL, Autoencoder, Regularised, Untrained, Weak
 from gandl_lib.methods.supervised import Supervised
+from gandl_lib.methods.transformer import Transformer
 
 METHODS: dict[str, type[nn.Module]] = {
     "gandl": GANDL,
@@ -42,6 +44,8 @@ METHODS: dict[str, type[nn.Module]] = {
     "imagenet-collapsed": ImageNetCollapsed,
     "imagenet-concatenated": ImageNetConcatenated,
     "convae": ConvAE,
+    "mae": MAE,
+    "transformer": Transformer,
     "weak": Weak,
     "autoencoder": Autoencoder,
     "regularised": Regularised,
