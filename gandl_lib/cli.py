@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from gandl_lib.train import TrainConfig
+from gandl_lib.train_config import TrainConfig
 
 app = tyro.extras.SubcommandApp()
 

@@ -44,6 +44,7 @@ from gandl_lib.evaluate.separability import TASKS, separability
 from gandl_lib.methods import lookup
 from gandl_lib.shards import Shards
 from gandl_lib.splits import by_well
+from gandl_lib.train_config import TrainConfig
 from gandl_lib.views import TrainingCrops, crop_grid, scale
 
 if TYPE_CHECKING:
@@ -70,22 +71,6 @@ class Labels:
     choose: np.ndarray | None
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    images: int = 20_000
-    """Images to see, crops counted one by one."""
-    ticks: int = 20
-    """How often to log, probe, draw samples and save the state."""
-    seed: int = 0
-    precision: str = "32-true"
-    """As lightning-fabric names them: 32-true, bf16-mixed."""
-    accelerator: str = "auto"
-    devices: int = 1
-    workers: int = 1
-    rotate: bool = True
-    """Show crops in all eight ways they can lie."""
-
-
 def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, config: TrainConfig) -> Path:
     """Train method `name` and leave `run/weights.safetensors`; returns that path.
 
@@ -99,7 +84,7 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     if not getattr(cls, "trainable", True):
         raise ValueError(f"{name!r} has nothing to train; embed with it directly.")
     run.mkdir(parents=True, exist_ok=True)
-    import lightning_fabric  # takes seconds, and every other command imports this module for its TrainConfig
+    import lightning_fabric  # takes seconds, and whoever reports on a run imports this module too
 
     fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
     fabric.launch()

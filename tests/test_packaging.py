@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -91,3 +93,10 @@ def test_continuous_integration_fails_when_make_test_fails(tmp_path: Path) -> No
     for status in (0, 1):
         (tmp_path / "Makefile").write_text(f"test:\n\t@exit {status}\n")
         assert (os.system(f"bash {tmp_path}/.ci/run >{os.devnull} 2>&1") == 0) == (status == 0)
+
+
+def test_commands_start_without_what_takes_seconds() -> None:
+    """Each job of the workflow is a command, and most never touch a network."""
+    slow = "{'torch', 'lightning_fabric', 'sklearn', 'anndata', 'pandas'}"
+    code = f"import gandl_lib.cli, sys; print(*sorted({slow} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
