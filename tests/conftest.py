@@ -45,6 +45,18 @@ def gandl_data(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture
+def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a vision transformer of random weights, as $GANDL_ENCODER."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    folder = tmp_path / "encoder"
+    transformers.Dinov2Model(transformers.Dinov2Config(**sizes, mlp_ratio=2)).save_pretrained(folder)
+    monkeypatch.setenv("GANDL_ENCODER", str(folder))
+    return folder
+
+
+@pytest.fixture
 def imagenet_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder, named by GANDL_WEIGHTS, with a SqueezeNet that has seen nothing: right names, wrong knowledge."""
     from safetensors.torch import save_file
