@@ -320,7 +320,9 @@ def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int 
         raise ValueError(
             f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
         )
-    _write_table(generating.compare(sources, Shards(shards), images, seed), out)
+    store = Shards(shards)
+    store.preload(max_bytes=2**30)  # random crops of it, one by one, would unpack a site each
+    _write_table(generating.compare(sources, store, images, seed), out)
 
 
 @app.command

@@ -35,7 +35,6 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem, write_elem
-from sklearn.decomposition import PCA
 from tqdm import tqdm
 
 from gandl_lib import datasets
@@ -409,6 +408,8 @@ def _standardise(X: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def _align_covariances(X: np.ndarray, plates: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The second half of TVN on (N, D) plate-standardised features: whiten on pooled controls, CORAL per plate."""
+    from sklearn.decomposition import PCA  # two seconds, which whoever only reads and writes profiles need not wait
+
     controls = X[np.concatenate([fitted for _, fitted in plates])].astype(np.float64)  # (n, D)
     n, D = controls.shape
     pca = PCA(svd_solver="covariance_eigh" if n > D else "full").fit(controls)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from sklearn.metrics import davies_bouldin_score, silhouette_score
+from sklearn.metrics import davies_bouldin_score, roc_auc_score, silhouette_score
 from synthetic_profiles import make_profiles
 
 from gandl_lib.evaluate import clusters, distances, drug_control, drugs, paradigms
@@ -162,6 +162,22 @@ def test_the_published_rule():
     tied = grid.assign(silhouette=0.5, davies_bouldin_inverse=1.0, not_noise=[0.5, 0.9, 0.9, 0.1, 0.9]).iloc[:3]
     assert clusters.select(tied) == 1, "of equals the one with most clusters"
     assert clusters.select(grid[grid["silhouette"].isna()]) == 4
+
+
+def test_intervals_of_the_auc_are_those_of_its_definition():
+    """Against scikit-learn on the drawn rows themselves, written out; with ties."""
+    rng = np.random.default_rng(5)
+    wells = np.repeat(np.arange(12), 3)
+    y = np.repeat(rng.random(12) < 0.5, 3)
+    score = np.round(rng.random(36) + 0.3 * y, 1)
+    draw, values = np.random.default_rng(7), []
+    for _ in range(50):
+        rows = np.concatenate([np.flatnonzero(wells == g) for g in draw.integers(12, size=12)])
+        if len(set(y[rows])) == 2:
+            values.append(roc_auc_score(y[rows], score[rows]))
+    expected = np.quantile(values, [0.025, 0.975])
+    np.testing.assert_allclose(drug_control._auc_interval(y, score, wells, 50, 7), expected)
+    assert np.isnan(drug_control._auc_interval(np.ones(36, bool), score, wells, 50, 7)).all()
 
 
 def test_clusters_of_two_crowds(monkeypatch):

@@ -127,13 +127,20 @@ def search(X: np.ndarray, y: np.ndarray, learn: np.ndarray, choose: np.ndarray, 
 
 
 def _auc_interval(y: np.ndarray, score: np.ndarray, wells: np.ndarray, n: int, seed: int) -> tuple[float, float]:
-    """95 % interval of the area under the ROC curve, wells drawn again; draws of one class are passed over."""
+    """95 % interval of the area under the ROC curve, wells drawn again; draws of one class are passed over.
+
+    The area is the share of pairs of a positive and a negative that are in order, ties counting half. Scores are sorted
+    once for all draws.
+    """
     codes, names = pd.factorize(wells)
+    _, place = np.unique(score, return_inverse=True)
     rng, values = np.random.default_rng(seed), []
     for _ in range(n):
         times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[codes]
-        if len(set(y[times > 0])) == 2:
-            values.append(roc_auc_score(y, score, sample_weight=times))
+        positive, negative = np.bincount(place, times * y), np.bincount(place, times * ~y)
+        if positive.any() and negative.any():
+            below = np.cumsum(negative) - negative / 2
+            values.append(positive @ below / (positive.sum() * negative.sum()))
     if not values:
         return np.nan, np.nan
     low, high = np.quantile(values, [(1 - bootstrap.LEVEL) / 2, (1 + bootstrap.LEVEL) / 2])

@@ -45,19 +45,35 @@ class Classifier:
         return self.svm.predict((X - self.mean) / self.sd)
 
 
+class TrainingRows:
+    """Rows to fit to, made ready once for fits at several costs.
+
+    Args:
+        X: (N, D).
+        y: (N,) classes.
+    """
+
+    def __init__(self, X: np.ndarray, y: np.ndarray):
+        self.mean, self.sd = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+        self.sd[self.sd == 0] = 1
+        self.y, self.Z, self.directions = y, (X - self.mean) / self.sd, None
+        if FEW_ROWS * len(X) <= X.shape[1]:
+            # The best w is a sum of rows, so it is looked for in the N directions that the rows span.
+            U, s, self.directions = np.linalg.svd(self.Z, full_matrices=False)  # (N, D)
+            self.Z = U * s
+
+    def fit(self, cost: float, seed: int = 0) -> Classifier:
+        n = len(self.Z)
+        svm = LinearSVC(C=cost / n, class_weight="balanced", dual=False, tol=TOLERANCE, random_state=seed)
+        svm.fit(self.Z, self.y)
+        if self.directions is not None:
+            svm.coef_, svm.n_features_in_ = svm.coef_ @ self.directions, self.directions.shape[1]
+        return Classifier(self.mean, self.sd, svm)
+
+
 def fit(X: np.ndarray, y: np.ndarray, cost: float, seed: int = 0) -> Classifier:
     """Fit to X (N, D) and classes y (N,)."""
-    mean, sd = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
-    sd[sd == 0] = 1
-    Z = (X - mean) / sd
-    svm = LinearSVC(C=cost / len(X), class_weight="balanced", dual=False, tol=TOLERANCE, random_state=seed)
-    if FEW_ROWS * len(Z) > Z.shape[1]:
-        return Classifier(mean, sd, svm.fit(Z, y))
-    # The best w is a sum of rows, so it is looked for in the N directions that the rows span.
-    _, _, directions = np.linalg.svd(Z, full_matrices=False)  # (N, D)
-    svm.fit(Z @ directions.T, y)
-    svm.coef_, svm.n_features_in_ = svm.coef_ @ directions, Z.shape[1]
-    return Classifier(mean, sd, svm)
+    return TrainingRows(X, y).fit(cost, seed)
 
 
 def choose_cost(X: np.ndarray, y: np.ndarray, wells: np.ndarray, seed: int = 0) -> float:
@@ -77,10 +93,10 @@ def choose_cost(X: np.ndarray, y: np.ndarray, wells: np.ndarray, seed: int = 0) 
     if not folds:
         return DEFAULT_COST
 
+    learnt = [(TrainingRows(X[train], y[train]), X[test], y[test]) for train, test in folds]
+
     def score(cost: float) -> float:
-        return sum(
-            balanced_accuracy(y[test], fit(X[train], y[train], cost, seed).predict(X[test])) for train, test in folds
-        )
+        return sum(balanced_accuracy(truth, rows.fit(cost, seed).predict(held)) for rows, held, truth in learnt)
 
     scores = []
     for cost in COSTS:

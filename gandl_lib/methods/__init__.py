@@ -6,7 +6,8 @@ A method is an `nn.Module` built as `Method(config, channels)` with
     embed(images) -> (B, D)    each row a function of its own image alone
     crop_px                    the image size it wants, or None for whole sites
     trainable                  False where there is nothing to learn; otherwise also:
-    batch, optimisers          images a step; name -> optimiser, saved beside the weights
+    batch, optimisers          images a step; name -> optimiser, saved beside the weights, made when first asked for
+                               (PyTorch loads its compiler with the first: seconds that embedding does without)
     step(images, n_seen)       one optimisation step on (B, C, H, W) in [-1, 1]; scalars for the log
     sync_gradients(parameters) called between backward and step; several devices average gradients in it
 

@@ -16,6 +16,7 @@ loss).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -63,10 +64,13 @@ class ConvAE(nn.Module):
         self.batch, self.crop_px = config.batch, config.sizes.resolution
         self.encoder = Encoder(config.sizes, channels).to(memory_format=torch.channels_last)
         self.decoder = Decoder(config.sizes, channels).to(memory_format=torch.channels_last)
-        groups = adam_groups(nn.ModuleList([self.encoder, self.decoder]), config.learning_rate)
-        self.optimisers = {"autoencoder": torch.optim.Adam(groups)}
         self.sync_gradients = lambda parameters: None
         self.perceptual = []  # the ImageNet network, brought by the first step and hidden from state_dict in a list
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        groups = adam_groups(nn.ModuleList([self.encoder, self.decoder]), self.config.learning_rate)
+        return {"autoencoder": torch.optim.Adam(groups)}
 
     def step(self, images: Tensor, n_seen: int) -> dict[str, Tensor]:
         """One step on images (B, C, R, R) in [-1, 1]."""

@@ -24,6 +24,7 @@ optimisers, `critic_steps` and what the VAE takes a pixel's spread for (1, of a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -95,11 +96,14 @@ class CytoGAN(nn.Module):
         self.discriminator = Discriminator(config.network, channels, config.input_noise).to(
             memory_format=torch.channels_last
         )
-        self.optimisers = {
-            name: torch.optim.Adam(part.parameters(), config.learning_rate, config.betas, fused=True)
+        self.sync_gradients = lambda parameters: None
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            name: torch.optim.Adam(part.parameters(), self.config.learning_rate, self.config.betas, fused=True)
             for name, part in (("generator", self.generator), ("discriminator", self.discriminator))
         }
-        self.sync_gradients = lambda parameters: None
 
     critic_steps = 1
     """Iterations of the discriminator for each of the generator."""
@@ -207,8 +211,11 @@ class VAE(nn.Module):
         self.batch, self.crop_px = config.batch, config.network.crop_px
         self.encoder = Encoder(config.network, channels).to(memory_format=torch.channels_last)
         self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
-        self.optimisers = {"autoencoder": torch.optim.Adam(self.parameters(), config.learning_rate, fused=True)}
         self.sync_gradients = lambda parameters: None
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"autoencoder": torch.optim.Adam(self.parameters(), self.config.learning_rate, fused=True)}
 
     def step(self, images: Tensor, n_seen: int) -> dict[str, Tensor]:
         """One step on images (B, C, R, R) in [-1, 1]."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -95,12 +96,15 @@ class GANDL(nn.Module):
         self.discriminator = Discriminator(config.network, channels).to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.register_buffer("mean_path_length", torch.zeros(()))
-        adam = dict(betas=(0.0, config.beta2), fused=True)
-        self.optimisers = {
-            "generator": torch.optim.Adam(adam_groups(self.generator, config.learning_rate), **adam),
-            "discriminator": torch.optim.Adam(adam_groups(self.discriminator, config.learning_rate), **adam),
-        }
         self.sync_gradients = lambda parameters: None  # a trainer on several devices averages them here
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        c, adam = self.config, torch.optim.Adam
+        return {
+            name: adam(adam_groups(part, c.learning_rate), betas=(0.0, c.beta2), fused=True)
+            for name, part in (("generator", self.generator), ("discriminator", self.discriminator))
+        }
 
     @property
     def crop_px(self) -> int:

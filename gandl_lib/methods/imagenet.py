@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -83,9 +84,12 @@ class ImageNetCollapsed(nn.Module):
             self.collapse.weight.fill_(1 / channels)
             self.collapse.bias.zero_()
         self.head = nn.Linear(self.network.width, max(len(classes), 1))
-        learnt = [*self.collapse.parameters(), *self.head.parameters()]
-        self.optimisers = {"collapse": torch.optim.Adam(learnt, config.learning_rate)}
         self.sync_gradients = lambda parameters: None
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        learnt = [*self.collapse.parameters(), *self.head.parameters()]
+        return {"collapse": torch.optim.Adam(learnt, self.config.learning_rate)}
 
     def features(self, images: Tensor) -> Tensor:
         return self.network(self.collapse(images))

@@ -12,6 +12,7 @@ References: He et al. 2022 (arXiv 2111.06377); Kraus et al. 2024 (arXiv 2404.102
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +58,17 @@ class MAE(nn.Module):
         self.config, self.channels = config, channels
         self.batch, self.crop_px = config.batch, config.sizes.resolution
         self.network = MaskedAutoencoder(config.sizes, channels)
+        self.sync_gradients = lambda parameters: None
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimisers = {"network": torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.95))}
-        self.sync_gradients = lambda parameters: None
+        groups = [
+            {"params": decayed, "weight_decay": self.config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        return {"network": torch.optim.AdamW(groups, self.config.learning_rate, betas=(0.9, 0.95))}
 
     def step(self, images: Tensor, n_seen: int) -> dict[str, Tensor]:
         """One step on images (B, C, R, R) in [-1, 1]."""

@@ -24,6 +24,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -99,8 +100,11 @@ class Paradigm(nn.Module):
         self.heads(channels, max(len(classes), 2))
         self.to(memory_format=torch.channels_last)
         self.learnt = [p for p in self.parameters() if p.requires_grad]
-        self.optimisers = {"adam": torch.optim.Adam(self.learnt, config.learning_rate)}
         self.sync_gradients = lambda parameters: None
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"adam": torch.optim.Adam(self.learnt, self.config.learning_rate)}
 
     def heads(self, channels: int, classes: int) -> None:
         """Build what stands on the encoder during training."""

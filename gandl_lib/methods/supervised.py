@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,10 @@ class Supervised(nn.Module):
         if classes:  # not there when a trained network only embeds
             self.softmax = nn.Linear(config.features, len(classes))
             self.arcface = _arcface(len(classes), config)
-            self.optimisers = {"network": torch.optim.Adam(self.parameters(), config.learning_rate)}
+
+    @cached_property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"network": torch.optim.Adam(self.parameters(), self.config.learning_rate)}
 
     def features(self, images: Tensor) -> Tensor:
         return self.embedding(self.network(images))
