@@ -79,7 +79,8 @@ def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Outp
             how = {BEATS: "beats", SAME: "cannot be told from", BELOW: "falls below"}[
                 verdict(scores[best], scores[other])
             ]
-            sentences.append(f"It {how} {other}, {_two_digits(scores[other])}.")
+            the = "the " if other == "untrained encoder" else ""
+            sentences.append(f"It {how} {the}{other}, {_two_digits(scores[other])}.")
     return say(*sentences)
 
 
