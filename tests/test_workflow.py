@@ -170,7 +170,11 @@ def test_a_chapters_text_runs_that_chapter_alone(chapter: str) -> None:
     [
         ("evaluate/dose_response", {"dose_response"}, {"separability", "axes", "zero_shot", "embed", "train"}),
         ("evaluate/separability", {"separability"}, {"dose_response", "axes", "zero_shot", "embed", "train"}),
-        ("figures/page", {"chapter"}, {"separability", "dose_response", "axes", "zero_shot", "embed", "train", "shard"}),
+        (
+            "figures/page",
+            {"chapter"},
+            {"separability", "dose_response", "axes", "zero_shot", "embed", "train", "shard"},
+        ),
         ("profiles", {"separability", "dose_response", "axes", "zero_shot"}, {"embed", "train", "shard"}),
         ("methods/intensity", {"embed", "separability"}, {"train", "shard", "simulate"}),
         ("train", {"train", "embed", "separability"}, {"shard", "simulate"}),
