@@ -228,9 +228,6 @@ show(
 # %% tags=["remove-input"]
 narrate.arithmetic(tried)
 
-# %% tags=["remove-input"]
-narrate.lost(tried)
-
 # %% tags=["hide-input"]
 pushed = {
     name: latents.along(method, directions[directions["method"] == name], "nucleus_area_um2")

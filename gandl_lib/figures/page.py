@@ -76,6 +76,7 @@ NAMES = {
     "gandl": "GAN-DL",
     "gandl-live": "GAN-DL, minutes of training",
     "gandl-random": "untrained GAN-DL",
+    "random_weights": "untrained network",
     "gandl-blocks": "all layers of GAN-DL",
     "gandl-random-blocks": "all layers, untrained",
     "intensity": "intensity statistics",
@@ -181,8 +182,8 @@ def table(frame: pd.DataFrame | None, caption: str, rows: int | None = None) -> 
 
 
 def _caption(text: str) -> str:
-    """Full contrast, left: the theme's own captions are pale."""
-    style = "font-size:0.9em;margin-top:0.5em;text-align:left;color:inherit"
+    """Full contrast, full weight, left: the theme's own captions are pale and thin."""
+    style = "font-size:0.9em;font-weight:400;margin-top:0.5em;text-align:left;color:inherit"
     return f'<figcaption style="{style}">{html.escape(text)}</figcaption>'
 
 

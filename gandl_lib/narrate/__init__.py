@@ -26,7 +26,6 @@ from gandl_lib.narrate.mechanisms import (
     budget,
     confused,
     drugs,
-    lost,
     moa,
     moa_table,
     models,

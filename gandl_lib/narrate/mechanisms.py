@@ -228,16 +228,12 @@ def arithmetic(tried: pd.DataFrame | None) -> Output:
         said += f"Not moved so in {'; '.join(fails)}. " if fails else ""
         said += f"No direction was found for {listing(unknown)}, which draws too few cells." if unknown else ""
         sentences.append(said)
-    return points(*sentences)
+    return points(*sentences, _lost(tried))
 
 
-def lost(tried: pd.DataFrame | None) -> Output:
-    """How many pictures had a nucleus to measure."""
-    if tried is None:
-        return say("")
+def _lost(tried: pd.DataFrame) -> str:
+    """How many pictures had no nucleus to measure, if that was not a few."""
     rows = tried[(tried["direction"] == "found") & (tried["step"] == 0)].groupby("method", sort=False)["n_cells"].min()
     most = tried["n_cells"].max()
     bad = [f"{name(method)} ({n} of {most})" for method, n in rows.items() if n < 0.9 * most]
-    return say(
-        f"Pictures without a nucleus are left out; they are more than a tenth for {listing(bad)}." if bad else ""
-    )
+    return f"Pictures without a nucleus are left out; fewer than nine tenths remain of {listing(bad)}." if bad else ""
