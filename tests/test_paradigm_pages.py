@@ -42,7 +42,7 @@ def test_rows_are_called_by_what_they_are(table):
 def test_a_winner_is_named_only_where_intervals_allow(table):
     text = repr(narrate.paradigm_exam(table, "normalised_d", "d", "d"))
     assert "1 of the other 3 cannot be told from it" in text
-    assert "It falls below GAN-DL" in text and "It beats untrained encoder" in text
+    assert "It falls below GAN-DL" in text and "It beats the untrained encoder" in text
     text = repr(narrate.paradigm_exam(table, "roc_auc", "auc", "AUC"))
     assert "3 of the other 3 cannot be told" in text and "It cannot be told from GAN-DL" in text
     nothing = table.assign(normalised_d=np.nan)
