@@ -95,13 +95,8 @@ def write_table(found: AnnData, out: str | Path) -> Path:
     if not out.name.endswith(TABLES):
         raise ValueError(f"{out}: a table ends in {', '.join(TABLES)}.")
     pieces = (wide(found[i : i + profiles.CHUNK_ROWS]) for i in range(0, found.n_obs, profiles.CHUNK_ROWS))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with profiles.replacing(out) as partial:
         (_write_parquet if out.suffix == ".parquet" else _write_csv)(pieces, partial, out.suffix == ".gz")
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     return out
 
 
@@ -231,7 +226,8 @@ def write_ome_zarr(shards: Shards, out: str | Path) -> Path:
             for c, (name, (low, high)) in enumerate(zip(shards.channels, shards.limits, strict=True))
         ]
     }
-    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    axes = [{"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
     scale = [{"type": "scale", "scale": [1.0, shards.pixel_um, shards.pixel_um]}]
     zarr.create_group(partial, attributes={"gandl": {"simulated": shards.simulated}})
     wells.to_csv(partial / "wells.csv", index=False, lineterminator="\n")
@@ -263,7 +259,6 @@ def write_ome_zarr(shards: Shards, out: str | Path) -> Path:
                     group, attributes={"ome": {"version": NGFF, "well": {"version": NGFF, "images": fields}}}
                 )
                 for k, i in enumerate(by_well[well]):
-                    axes = [{"name": "c", "type": "channel"}, *space]
                     multiscale = {
                         "name": wells["site_id"][i],
                         "axes": axes,

@@ -24,8 +24,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,18 @@ def write(profiles: AnnData, path: str | Path) -> None:
         OSError: the disk is full or the folder not writable; nothing of an earlier file at `path` is lost.
     """
     check(profiles, ())
+    with replacing(path) as partial:
+        profiles.write_h5ad(partial, convert_strings_to_categoricals=False)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the name of `path` at the end, or goes if the writing fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        profiles.write_h5ad(partial, convert_strings_to_categoricals=False)
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -188,14 +195,8 @@ def join(parts: Sequence[str | Path], out: str | Path) -> None:
         paths, files, mades, _ = zip(*(numbered[k] for k in sorted(numbered)), strict=True)
         rows = _check_parts(paths, files, mades)
 
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(out.name + ".partial")
-        try:
-            with h5py.File(partial, "w") as joined:
-                _write_joined(joined, files, mades, rows)
-            os.replace(partial, out)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(out) as partial, h5py.File(partial, "w") as joined:
+            _write_joined(joined, files, mades, rows)
 
 
 def _open_part(path: Path) -> h5py.File:

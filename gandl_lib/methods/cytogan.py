@@ -88,6 +88,9 @@ def presets(paper: GANConfig | WGANConfig | VAEConfig, **small) -> dict:
 class CytoGAN(nn.Module):
     """Generator and discriminator behind the method seam; subclasses say what the two are told."""
 
+    critic_steps = 1
+    """Iterations of the discriminator for each of the generator."""
+
     def __init__(self, config: GANConfig | WGANConfig, channels: int):
         super().__init__()
         self.config, self.channels = config, channels
@@ -104,9 +107,6 @@ class CytoGAN(nn.Module):
             name: torch.optim.Adam(part.parameters(), self.config.learning_rate, self.config.betas, fused=True)
             for name, part in (("generator", self.generator), ("discriminator", self.discriminator))
         }
-
-    critic_steps = 1
-    """Iterations of the discriminator for each of the generator."""
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Its terms, to be added up."""

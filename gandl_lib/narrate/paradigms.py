@@ -74,13 +74,13 @@ def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Outp
         )
     else:
         sentences.append("Every other setup falls below it.")
-    for other in ("untrained encoder", name(METHOD), name(INTENSITY), "shuffled features"):
+    others = {other: other for other in (name(METHOD), name(INTENSITY), "shuffled features")}
+    for other, called in ({"untrained encoder": "the untrained encoder"} | others).items():
         if other in scores:
             how = {BEATS: "beats", SAME: "cannot be told from", BELOW: "falls below"}[
                 verdict(scores[best], scores[other])
             ]
-            the = "the " if other == "untrained encoder" else ""
-            sentences.append(f"It {how} {the}{other}, {_two_digits(scores[other])}.")
+            sentences.append(f"It {how} {called}, {_two_digits(scores[other])}.")
     return say(*sentences)
 
 
