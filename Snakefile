@@ -36,11 +36,12 @@ def library(modules):
 DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
-GANDL_SRC = library("losses nn/layers nn/stylegan2 methods/gandl")
+GANDL_SRC = library("losses nn/layers nn/stylegan2 nn/augment methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
 METHOD_SRC = {
     "gandl": GANDL_SRC,
     "gandl-random": GANDL_SRC,
+    "contrad": GANDL_SRC + library("methods/contrad"),
     "intensity": library("methods/intensity"),
     "supervised": library("methods/supervised nn/small_cnn nn/densenet splits"),
     "mae": library("methods/mae nn/vit"),

@@ -6,7 +6,8 @@ References:
     Goodfellow et al. 2014 (non-saturating loss); Salimans et al. 2016, sec. 3.4 (smoothed labels);
     Mao et al. 2016, eq. 9 (least squares); Gulrajani et al. 2017, eq. 3 (Wasserstein loss, two-sided penalty);
     Kingma and Welling 2013, app. B (divergence from a normal); Mescheder et al. 2018, eq. 9 (R1);
-    Petzka et al. 2018, eq. 9 (WGAN-LP, the one-sided Lipschitz penalty); Karras et al. 2020, eq. 4 (path length).
+    Petzka et al. 2018, eq. 9 (WGAN-LP, the one-sided Lipschitz penalty); Karras et al. 2020, eq. 4 (path length);
+    Khosla et al. 2020, eq. 2 (supervised contrastive loss; with pairs, NT-Xent of Chen et al. 2020).
 """
 
 from __future__ import annotations
@@ -85,3 +86,19 @@ def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
     y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
     (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
     return jacobian.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def contrastive(z: Tensor, alike: Tensor, temperature: float) -> Tensor:
+    """Mean over anchors i and those alike p of -log softmax_j(cos(z_i, z_j) / temperature)[p], j any other row.
+
+    Args:
+        z: (N, D) projections.
+        alike: (N, N) bool, which rows each row is to be close to; the diagonal does not count. A row that is like no
+            other is no anchor, and only there to be kept away from.
+    """
+    z = F.normalize(z.float(), dim=1)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    alike = alike & ~itself
+    log_p = (z @ z.T / temperature).masked_fill(itself, -torch.inf).log_softmax(dim=1)
+    n = alike.sum(dim=1)
+    return -(log_p.masked_fill(~alike, 0).sum(dim=1) / n.clamp(min=1)).sum() / (n > 0).sum()

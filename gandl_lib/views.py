@@ -102,6 +102,14 @@ def random_flips(images: Tensor, chance: float = 0.5) -> Tensor:
     return torch.where(flipped, images.flip(-1), images)
 
 
+def random_turns(images: Tensor) -> Tensor:
+    """(B, C, S, S), each image laid in one of the eight ways at random."""
+    for lay in (lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.mT):
+        chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+        images = torch.where(chosen, lay(images), images)
+    return images
+
+
 def random_blur(images: Tensor, sigma_px: tuple[float, float] = (0.1, 1.5), chance: float = 0.5) -> Tensor:
     """(B, C, H, W), each image with this chance blurred by a Gaussian of its own, cut off at three of the largest."""
     b, c, _, _ = images.shape
@@ -115,6 +123,19 @@ def random_blur(images: Tensor, sigma_px: tuple[float, float] = (0.1, 1.5), chan
     seen = F.pad(images, [reach] * 4, mode="replicate").reshape(1, b * c, *(n + 2 * reach for n in images.shape[2:]))
     seen = F.conv2d(seen, kernel[:, :, None], groups=b * c)
     return F.conv2d(seen, kernel[:, :, :, None], groups=b * c).reshape(images.shape)
+
+
+def random_intensity(images: Tensor, log2_gain_sd: float = 0.2, offset_sd: float = 0.1, chance: float = 1.0) -> Tensor:
+    """(B, C, H, W) in about [-1, 1], each channel of each image with this chance brighter or darker on its own.
+
+    A channel is multiplied by 2^a counted from black, which is -1, a ~ N(0, `log2_gain_sd`^2), and moved by
+    b ~ N(0, `offset_sd`^2). Fluorescence has no colours to turn into one another: each channel is a stain of its own.
+    """
+    b, c = images.shape[:2]
+    a, move = torch.randn(2, b, c, 1, 1, device=images.device, dtype=images.dtype)
+    changed = torch.rand(b, c, 1, 1, device=images.device) < chance
+    gain = torch.where(changed, 2 ** (log2_gain_sd * a), 1)
+    return (images + 1) * gain - 1 + torch.where(changed, offset_sd * move, 0)
 
 
 class TrainingCrops:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from torch import nn
 
 from gandl_lib.methods.autoencoders import ConvAE
+from gandl_lib.methods.contrad import ContraD
 from gandl_lib.methods.cytogan import DCGAN, LSGAN, VAE, WGANGP, RandomDCGAN
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
@@ -40,6 +41,7 @@ from gandl_lib.methods.transformer import Transformer
 METHODS: dict[str, type[nn.Module]] = {
     "gandl": GANDL,
     "gandl-random": RandomGANDL,
+    "contrad": ContraD,
     "intensity": Intensity,
     "supervised": Supervised,
     "imagenet-collapsed": ImageNetCollapsed,

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gandl_lib import losses
+from gandl_lib.nn.augment import AdaptiveAugment
 from gandl_lib.nn.layers import adam_groups
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 
@@ -44,6 +45,10 @@ class GANDLConfig:
     """Half-life of the generator's average, in thousands of images."""
     ema_rampup: float = 0.05
     """The half-life is at most this fraction of the images seen."""
+    ada_target: float | None = None
+    """Mean sign of real logits that adaptive augmentation aims at, 0.6 as published; None: no augmentation."""
+    ada_kimg: float = 500.0
+    """Thousands of images in which the chance of an augmentation can go from 0 to 1."""
     share_fakes: bool = False
     """Show the discriminator the very fakes the generator then learns from: one generator pass less."""
     tap: str = "penultimate"
@@ -86,17 +91,21 @@ class GANDL(nn.Module):
     """
 
     presets = PRESETS
-    training_only = ("generator.",)
+    training_only = ("generator.", "augment.")
     """Prefixes of the state that an embedding never needs (its average, `generator_ema`, draws the samples)."""
 
     def __init__(self, config: GANDLConfig, channels: int):
         super().__init__()
         self.config, self.channels = config, channels
         self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
-        self.discriminator = Discriminator(config.network, channels).to(memory_format=torch.channels_last)
+        self.discriminator = self.make_discriminator().to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.augment = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.ada_target else nn.Identity()
         self.register_buffer("mean_path_length", torch.zeros(()))
         self.sync_gradients = lambda parameters: None  # a trainer on several devices averages them here
+
+    def make_discriminator(self) -> Discriminator:
+        return Discriminator(self.config.network, self.channels)
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -136,8 +145,12 @@ class GANDL(nn.Module):
     def _step_discriminator(self, real: Tensor, fake: Tensor, iteration: int) -> dict[str, Tensor]:
         c, D = self.config, self.discriminator.requires_grad_(True)
         lazy = iteration % c.r1_every == 0
-        real = real.detach().requires_grad_(lazy)
+        # R1 is taken where the discriminator looks, behind the augmentation: its sampling has no second derivative.
+        real = self.augment(real).detach().requires_grad_(lazy)
+        fake = self.augment(fake)
         real_logits, fake_logits = D(real, real=True), D(fake)
+        if c.ada_target:
+            self.augment.follow(real_logits.detach(), c.batch)
         loss = losses.discriminator_logistic(real_logits, fake_logits)
         terms = {"loss_d": loss, "logit_real": real_logits.mean(), "logit_fake": fake_logits.mean()}
         if lazy:
@@ -153,7 +166,7 @@ class GANDL(nn.Module):
     def _step_generator(self, fake: Tensor, iteration: int) -> dict[str, Tensor]:
         c, G = self.config, self.generator
         self.discriminator.requires_grad_(False)
-        loss = losses.generator_nonsaturating(self.discriminator(fake))
+        loss = losses.generator_nonsaturating(self.discriminator(self.augment(fake)))
         terms = {"loss_g": loss}
         if c.path_weight > 0 and iteration % c.path_every == 0:
             z = torch.randn(max(1, len(fake) // 2), c.network.latent, device=fake.device)
