@@ -36,7 +36,7 @@ def library(modules):
 DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
-GANDL_SRC = library("losses nn/layers nn/stylegan2 nn/augment methods/gandl")
+GANDL_SRC = library("losses augment nn/layers nn/stylegan2 methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
 METHOD_SRC = {
     "gandl": GANDL_SRC,

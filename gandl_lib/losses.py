@@ -73,7 +73,7 @@ def lipschitz_two_sided(gradient: Tensor) -> Tensor:
 def uniform_mix(real: Tensor, fake: Tensor) -> Tensor:
     """x^ = a real + (1 - a) fake with a ~ U(0, 1) per image."""
     a = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
-    return torch.lerp(fake, real, a)
+    return torch.lerp(fake.to(real.dtype), real, a)  # autocast leaves fakes in a lower precision
 
 
 def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
     """
     y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
     (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
-    return jacobian.square().sum(dim=2).mean(dim=1).sqrt()
+    return jacobian.float().square().sum(dim=2).mean(dim=1).sqrt()
 
 
 def contrastive(z: Tensor, alike: Tensor, temperature: float) -> Tensor:

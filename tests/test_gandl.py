@@ -1,5 +1,6 @@
 """GAN-DL as a method: every preset builds, every parameter learns, an embedding ignores its batch mates."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,38 @@ def test_every_parameter_moves_and_every_penalty_is_felt(share_fakes):
     still = [name for name, p in method.named_parameters() if torch.equal(p, before[name])]
     # The two noise strengths' sisters move; a 4 x 4 noise map may meet a zero gradient only by a miracle.
     assert not still
+
+
+def test_augmented_images_are_what_the_discriminator_is_shown_and_penalised_on():
+    method = GANDL(replace(SMALL, ada_target=0.6, ada_kimg=0.001), 3)
+    seen, looked = [], method.discriminator.forward
+    method.discriminator.forward = lambda images, **real: seen.append(images.detach()) or looked(images, **real)
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    method.augment.p.fill_(1.0)
+    before = {name: p.detach().clone() for name, p in method.named_parameters()}
+    terms = method.step(images, 0)
+    assert len(seen) == 4 and not torch.equal(seen[0], images), "real, fake, their mix, and the generator's fakes"
+    assert terms["r1"] > 0 and terms["lipschitz"] >= 0
+    for k in range(1, 4):
+        method.step(images, 4 * k)
+    assert not [name for name, p in method.named_parameters() if torch.equal(p, before[name])]
+
+
+@pytest.mark.parametrize("changes", [{}, {"share_fakes": False}, {"ada_target": 0.6}])
+def test_bf16_steps_close_to_fp32(changes):
+    """The same iterations, with every lazy penalty, under autocast: finite, and within bf16's precision."""
+    config, images = replace(SMALL, **changes), torch.rand(4, 3, 16, 16) * 2 - 1
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        method = GANDL(config, 3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            terms = method.step(images, 0)
+        assert {p.dtype for p in method.parameters()} == {torch.float32}
+        assert method.embed(images).dtype == torch.float32
+        found.append({name: float(value) for name, value in terms.items()})
+    assert found[1].keys() == found[0].keys() >= {"r1", "lipschitz", "path_length"}
+    assert found[1] == pytest.approx(found[0], rel=0.05, abs=0.02)
 
 
 def test_the_statistic_at_extraction_is_the_mean_of_real_batches():
@@ -91,7 +124,7 @@ def test_every_method_keeps_the_seam(name, imagenet_weights, request):
     if name == "transformer":
         request.getfixturevalue("encoder")
     cls = METHODS[name]
-    config = SMALL if issubclass(cls, GANDL) else next(iter(cls.presets.values()))
+    config = SMALL if cls.presets is GANDL.presets else next(iter(cls.presets.values()))
     method = cls(config, 5, *([["a", "b"]] if hasattr(cls, "label") else [])).eval()
     images = torch.rand(3, 5, *[method.crop_px or 40] * 2) * 2 - 1
     features = method.embed(images)
@@ -100,6 +133,20 @@ def test_every_method_keeps_the_seam(name, imagenet_weights, request):
     torch.testing.assert_close(features[1:2], method.embed(images[1:2]), rtol=1e-4, atol=1e-5)
     if getattr(cls, "trainable", True):
         assert method.batch > 0 and method.optimisers and callable(method.sync_gradients)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if getattr(cls, "trainable", True)])
+def test_every_method_learns_under_bf16(name, imagenet_weights):
+    cls = METHODS[name]
+    preset = next((p for p in cls.presets if "tiny" in p), next(iter(cls.presets)))
+    labels = [torch.arange(cls.presets[preset].batch) % 2] if hasattr(cls, "label") else []
+    method = cls(cls.presets[preset], 5, *([["a", "b"]] if labels else []))
+    images = torch.rand(method.batch, 5, *[method.crop_px or 40] * 2) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        for k in range(2):
+            terms = method.step(images, k * method.batch, *labels)
+    assert all(math.isfinite(value) for value in terms.values())
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
 
 
 def test_presets_are_named_and_described():

@@ -62,3 +62,31 @@ def test_path_length_of_a_scaling_generator():
     lengths = losses.path_lengths(images, w)
     assert lengths.shape == (64,)
     torch.testing.assert_close(lengths.mean(), torch.tensor(2.5 * 3**0.5), rtol=0.02, atol=0)
+
+
+@given(st.integers(2, 5), st.integers(1, 4), st.floats(0.05, 2), st.integers(0, 99))
+def test_contrast_is_the_cross_entropy_of_finding_ones_like(n, d, temperature, seed):
+    """Against loops; rows come in pairs, and two more are like nobody."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2 * n + 2, d, generator=generator)
+    group = [*range(n), *range(n), n, n + 1]
+    unit = [row / row.norm() for row in z]
+    found = []
+    for i in range(2 * n):
+        j = (i + n) % (2 * n)
+        scores = {k: float(unit[i] @ unit[k]) / temperature for k in range(len(z)) if k != i}
+        highest = max(scores.values())
+        found.append(highest + math.log(sum(math.exp(s - highest) for s in scores.values())) - scores[j])
+    alike = torch.tensor([[a == b for b in group] for a in group])
+    loss = losses.contrastive(z, alike, temperature)
+    torch.testing.assert_close(loss, torch.tensor(sum(found) / len(found)), rtol=1e-4, atol=1e-5)
+
+
+def test_contrast_at_its_ends():
+    apart = torch.eye(4).repeat(2, 1)
+    pairs = torch.eye(4, dtype=torch.bool).repeat(2, 2)
+    assert losses.contrastive(apart, pairs, 0.01) < 1e-6
+    same = torch.ones(8, 4)
+    assert math.isclose(losses.contrastive(same, pairs, 0.5), math.log(7), rel_tol=1e-6)
+    together = torch.ones(3, 3, dtype=torch.bool)  # several alike: the mean over them
+    assert math.isclose(losses.contrastive(torch.ones(3, 2), together, 1.0), math.log(2), rel_tol=1e-6)

@@ -11,7 +11,7 @@ nothing:
 
 Beyond the three papers of this book, and never called GAN-DL: it answers what a discriminator's features could be if
 they were asked for. No R1 and no Lipschitz penalty (the judge sees no image whose gradient they could bound), no
-minibatch statistic (a feature must be its own image's).
+minibatch statistic (a feature must be its own image's). Several processes contrast each among its own share of a batch.
 
 Reference: Jeong & Shin 2021, ICLR (arXiv 2103.09742). Views are chosen for fluorescence: windows, flips, turns by right
 angles, and the brightness of each channel on its own; no colours.

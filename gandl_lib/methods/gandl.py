@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gandl_lib import losses
-from gandl_lib.nn.augment import AdaptiveAugment
+from gandl_lib.augment import AdaptiveAugment
 from gandl_lib.nn.layers import adam_groups
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 

@@ -83,7 +83,10 @@ class Supervised(nn.Module):
         """One step on images (B, C, R, R) and classes (B,) int64."""
         z = self.features(images)
         logits = self.softmax(z)
-        terms = {"softmax": F.cross_entropy(logits, labels), "arcface": self.arcface(z, labels)}
+        terms = {
+            "softmax": F.cross_entropy(logits, labels),
+            "arcface": self.arcface(z.float(), labels),
+        }  # it takes on the type it is given
         self.optimisers["network"].zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         self.sync_gradients(self.parameters())

@@ -178,7 +178,7 @@ class Generator(nn.Module):
         return w
 
     def synthesis(self, w: Tensor) -> Tensor:
-        """(B, L, W) -> (B, C, R, R)."""
+        """(B, L, W) -> (B, C, R, R), float32 whatever the precision in between."""
         a = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         a = self.convs[0](a, w[:, 0])
         image = self.to_image[0](a, w[:, 1])
@@ -186,7 +186,7 @@ class Generator(nn.Module):
             a = self.convs[2 * k - 1](a, w[:, 2 * k - 1])
             a = self.convs[2 * k](a, w[:, 2 * k])
             image = upsample(image) + to_image(a, w[:, 2 * k + 1])
-        return image
+        return image.float()
 
     def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """(B, Z) -> (B, C, R, R) in about [-1, 1]; truncation below one pulls styles towards their mean."""

@@ -83,9 +83,10 @@ class MaskedAutoencoder(nn.Module):
         """
         tokens = self.tokens(images)
         seen = self.encoder(_take(tokens, visible))
+        seen = self.narrow(seen)
         shown = self.unseen.to(seen.dtype).expand(*tokens.shape[:2], -1)
         index = visible[:, :, None].expand(-1, -1, shown.shape[2])
-        shown = shown.scatter(1, index, self.narrow(seen))
+        shown = shown.scatter(1, index, seen)
         return self.pixels(self.decoder(shown + self.decoder_places))
 
     def patchify(self, images: Tensor) -> Tensor:
