@@ -5,20 +5,29 @@ all. A round is 16 iterations (one period of every lazy penalty) after a warm-up
 rounds of reference time / our time. Embedding is timed the same way on batches of 64.
 
     python benchmarks/training_speed.py --resolutions 64 --widths 8192/128 --rounds 3
+
+The first contender is what all are measured by. Whoever has a checkout of NVlabs/stylegan2-ada-pytorch can let it run
+along as the last one; two more columns are then ratios to it (`peer_stylegan2_ada.py` says what it does differently):
+
+    python benchmarks/training_speed.py --stylegan2-ada FOLDER
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
 CONTENDERS = ("reference", "ours", "ours shared fakes", "ours bf16")
+PEER = "stylegan2-ada-pytorch"
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -36,6 +45,8 @@ class Args:
     threads: int = 2
     iterations: int = 16
     contenders: tuple[str, ...] = CONTENDERS
+    stylegan2_ada: Path | None = None
+    """A checkout of NVlabs/stylegan2-ada-pytorch, to run as one more contender."""
 
 
 def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -> None:
@@ -55,6 +66,10 @@ def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -
         from reference import Reference
 
         method = Reference(config, args.channels).to(device)
+    elif name == PEER:
+        from peer_stylegan2_ada import StyleGAN2ADA
+
+        method = StyleGAN2ADA(config, args.channels, Path(args.stylegan2_ada), device)
     else:
         method = GANDL(config, args.channels).to(device)
     images = torch.rand(64, args.channels, resolution, resolution, device=device) * 2 - 1
@@ -78,27 +93,36 @@ def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -
             torch.cuda.synchronize()
         return (time.perf_counter() - begun) / n
 
-    train(2, 0), train(1, 1), embed(1)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers, and a contender may talk as it sets up
+        train(2, 0), train(1, 1), embed(1)
     print("ready", flush=True)
     for _ in sys.stdin:
         print(json.dumps([train(args.iterations, 0), embed(3)]), flush=True)
 
 
 def main(args: Args) -> None:
-    print("| pixels | widths | contender | train img/s | ratio | embed img/s | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    if unknown := set(args.contenders) - set(CONTENDERS):
+        sys.exit(f"unknown contender {min(unknown)!r}; they are {', '.join(map(repr, CONTENDERS))}.")
+    contenders, ratios = args.contenders, {"ratio": args.contenders[0]}
+    if args.stylegan2_ada:
+        if not (args.stylegan2_ada / "training" / "networks.py").is_file():
+            sys.exit(f"{args.stylegan2_ada} is no checkout of {PEER}: it has no training/networks.py.")
+        contenders, ratios = (*contenders, PEER), ratios | {f"to {PEER}": PEER}
+    header = ["pixels", "widths", "contender", "train img/s", *ratios, "embed img/s", *ratios]
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
     for resolution in args.resolutions:
         for widths in args.widths:
             base, width_max = map(int, widths.split("/"))
             workers = {}
-            for name in args.contenders:
-                spec = json.dumps([name, resolution, base, width_max, vars(args)])
+            for name in contenders:
+                spec = json.dumps([name, resolution, base, width_max, vars(args)], default=str)
                 workers[name] = subprocess.Popen(
                     [sys.executable, __file__, "--worker", spec],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                    env={**__import__("os").environ, **ALLOCATOR},
+                    env={**os.environ, **ALLOCATOR},
                 )
                 assert workers[name].stdout.readline() == "ready\n", f"{name} did not start"
             times = {name: [] for name in workers}
@@ -113,16 +137,16 @@ def main(args: Args) -> None:
                 row = [str(resolution), widths, name]
                 for part, images in ((0, args.batch), (1, 64)):
                     median = statistics.median(t[part] for t in found)
-                    ratio = statistics.median(
-                        r[part] / t[part] for r, t in zip(times[args.contenders[0]], found, strict=True)
-                    )
-                    row += [f"{images / median:.1f}", f"{ratio:.2f}"]
+                    row.append(f"{images / median:.1f}")
+                    for other in ratios.values():
+                        pairs = zip(times[other], found, strict=True)
+                        row.append(f"{statistics.median(r[part] / t[part] for r, t in pairs):.2f}")
                 print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         name, resolution, base, width_max, settings = json.loads(sys.argv[2])
-        contend(name, resolution, base, width_max, replace(Args(), **settings))
+        contend(name, resolution, base, width_max, Args(**settings))
     else:
         main(tyro.cli(Args, description=__doc__))
