@@ -48,6 +48,8 @@ VARIANTS: dict[str, tuple[GANDLConfig, dict]] = {
     "no turns and flips": (BASE, {"rotate": False}),
     "twice as wide": (network(width_base=1024, width_max=256), {}),
     "batch 16": (replace(BASE, batch=16), {}),
+    "adaptive augmentation": (replace(BASE, ada_target=0.6, ada_kimg=20.0), {}),
+    "bf16": (BASE, {"precision": "bf16-mixed"}),
 }
 
 
