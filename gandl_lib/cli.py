@@ -411,6 +411,7 @@ def provenance(results: Positional[Path], out: Positional[Path], profile: str = 
             for path in [*sorted(results.glob("*.csv")), *sorted(results.glob("data/*/metadata.csv")), *weights]
         },
         "methods": methods,
+        "runs": {path.parent.name: checkpoints.read(path)[1] for path in weights},
     }
     partial = out.with_name(out.name + ".partial")
     partial.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")

@@ -214,15 +214,13 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
         return
     yield "<p>Before any compound is believed, the two controls must lie apart. These wells were not used to find the"
     yield " axis they are measured on, or were measured on one found without them.</p>"
-    shown = tables["controls"].assign(method=tables["controls"]["method"].map(figures.name))
-    names = {"cell_type": "cell type", "plate_id": "plate", "n_positive": "C+ wells", "n_negative": "C- wells"}
-    names |= {"ssmd": "SSMD", "ssmd_low": "from", "ssmd_high": "to", "z_prime": "Z′", "auroc": "AUROC"}
     figure = figures.efficacy_plot(_literal(tables["efficacy"]), METHOD)
     yield _shown(figure, "Efficacy of every well; a bar is the mean of a role.")
-    overall = shown[shown["plate_id"] == quality.ALL]
-    yield _table(overall.rename(columns=names), "Separation of the controls, with two simple rivals for comparison.")
-    each = shown[(shown["plate_id"] != quality.ALL) & (tables["controls"]["method"] == METHOD)]
-    yield _table(each.rename(columns=names), "The same for each plate.")
+    controls = tables["controls"]
+    overall = controls["plate_id"] == quality.ALL
+    shown, each = controls[overall], controls[~overall & (controls["method"] == METHOD)]
+    yield _table(narrate.control_table(shown), "Separation of the controls, with two simple rivals for comparison.")
+    yield _table(narrate.control_table(each), "The same for each plate.")
     if "separability" in tables:
         how = tables["separability"]["normalisation"].iloc[0]
         yield _said(narrate.separability(tables["separability"], normalisation=how))

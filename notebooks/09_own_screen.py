@@ -136,9 +136,8 @@ narrate.control_separation(tables.get("controls"))
 
 # %% tags=["hide-input"]
 table(
-    tables.get("controls"),
-    "Separation of the controls, for all plates and for each; ssmd with its 95 % interval.",
-    rows=8,
+    narrate.control_table(tables.get("controls")),
+    "Separation of the controls, for all plates and for each; SSMD in units of their spread, with its 95 % interval.",
 )
 
 # %% [markdown]

@@ -109,9 +109,12 @@ narrate.against_truth(compared)
 #   luck of training.
 #
 # ## Where these numbers come from
+#
+# In short: every trained row of the tables with its weights, and how many networks chapters 07 and 08 trained besides. The
+# sum and the configuration of each, what it has seen, and the sums of all tables are in `results/<profile>/provenance.json`.
 
 # %% tags=["hide-input"]
 table(
     narrate.provenance(made),
-    "What made this page: provenance.json, abridged. The sums are of the inputs and of the trained weights.",
+    "What made this page: provenance.json, abridged. Sums are of inputs and of weights; minutes are those of their training.",
 )

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from synthetic_profiles import make_profiles
 
+from gandl_lib import narrate
 from gandl_lib.evaluate.cost import cost
 from gandl_lib.evaluate.paired import HEADER, paired
 from gandl_lib.evaluate.probe_size import _draw, probe_size
@@ -207,3 +208,15 @@ def test_cost_is_what_the_provenance_says():
     assert table.loc["as it is", "minutes"] == 0 and table.loc["as it is", "peak_memory_MB"] == 0
     assert table.loc["old", "minutes"] == 1 and np.isnan(table.loc["old", "peak_memory_MB"])
     assert table.loc["theirs", ["minutes", "images"]].isna().all()
+
+
+def test_the_provenance_of_a_build_counts_what_is_no_row_of_the_main_table():
+    made = {"command": "c", "seed": 0, "device": "cpu", "git_commit": None, "versions": {"python": "3"}}
+    made["methods"] = {"gandl": {"n_seen": 2000, "minutes": 1.0, "checkpoint_sha256": "ab" * 32}, "intensity": {}}
+    seen = {"gandl": 2000, "cells-vae": 64, "weak-plain": 32, "byol-crops": 32}
+    made |= {"runs": {run: {"n_seen": n} for run, n in seen.items()}, "sha256": {"data/screen/metadata.csv": "cd" * 32}}
+    table = narrate.provenance(made).set_index("")["this build"]
+    assert table["GAN-DL"] == "2,000 images in 1.0 min, sha256 abababababababab…"
+    assert table["networks of chapter 07"] == "1 trained, 64 images each"
+    assert table["setups of chapter 08"] == "2 trained, 32 images each"
+    assert table["data/screen/metadata.csv"].startswith("sha256 cd") and len(table) == 9

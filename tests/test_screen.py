@@ -337,6 +337,9 @@ def test_controls_in_words(z, a, low, words):
     table = pd.DataFrame([row], columns=quality.CONTROLS_HEADER)
     assert words in narrate.control_separation(table).bundle["text/plain"]
     assert "nothing can be measured" in narrate.control_separation(None).bundle["text/plain"]
+    (shown,) = narrate.control_table(table).to_dict("records")
+    assert shown["method"] == "GAN-DL" and shown["SSMD (95 %)"] == f"1.00 ({low:.2f} to 4.00)"
+    assert not [title for title in shown if "_" in title] and narrate.control_table(None) is None
 
 
 def test_edges_in_words():

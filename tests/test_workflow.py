@@ -139,6 +139,8 @@ def test_the_tiny_profile_makes_every_table() -> None:
     for name, digest in provenance["sha256"].items():
         assert hashlib.sha256((results / name).read_bytes()).hexdigest() == digest, name
     assert set(provenance["methods"]) == {"gandl", "gandl-random", "intensity"}
+    runs = {path.parent.name for path in results.glob("runs/*/weights.safetensors")}
+    assert set(provenance["runs"]) == runs and provenance["runs"]["gandl"]["n_seen"] == 320
     assert not list(results.rglob("*.partial*"))
 
 

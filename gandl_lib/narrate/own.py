@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gandl_lib.figures import Output
+from gandl_lib.figures import Output, name
 from gandl_lib.narrate.words import BEATS, INTENSITY, METHOD, UNTRAINED, listing, method_scores, points, say, verdict
 
 
@@ -30,6 +30,23 @@ def control_separation(table: pd.DataFrame | None, method: str = METHOD) -> Outp
             f" {row.ssmd_high:.1f}), a Z′ of {row.z_prime:.2f} and an AUROC of {row.auroc:.2f}: {meaning}."
         )
     return say(*sentences)
+
+
+def control_table(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """controls.csv of `gandl screen` for readers; None where there is none."""
+    if table is None:
+        return None
+    columns = {
+        "method": table["method"].map(name),
+        "cell type": table["cell_type"],
+        "plate": table["plate_id"],
+        "C+ wells": table["n_positive"],
+        "C- wells": table["n_negative"],
+        "SSMD (95 %)": [f"{row.ssmd:.2f} ({row.ssmd_low:.2f} to {row.ssmd_high:.2f})" for row in table.itertuples()],
+        "Z′": table["z_prime"],
+        "AUROC": table["auroc"],
+    }
+    return pd.DataFrame(columns)
 
 
 def edge_effects(table: pd.DataFrame | None, p: float = 0.01) -> Output:

@@ -108,24 +108,28 @@ def beside_paper(
     return pd.DataFrame([*rows, {"method": "majority rate"} | shown])
 
 
+def _sum(digest: str) -> str:
+    return f"sha256 {digest[:16]}…"
+
+
 def provenance(made: Mapping[str, Any]) -> pd.DataFrame:
-    """provenance.json as a table of two columns."""
-    trained = [
-        f"{name(m)}: {p['minutes']:.1f} min, {p['n_seen']} images"
-        for m, p in made["methods"].items()
-        if p.get("minutes")
-    ]
+    """provenance.json as a table of two columns: trained rows of the main table a line each, other networks counted."""
     rows = {
         "command": made["command"],
         "seed": made["seed"],
         "device": made["device"],
-        "training": listing(trained) if trained else "none",
         "commit": made["git_commit"] or "not a git checkout",
         **made["versions"],
     }
-    rows |= {
-        f"sha256 of {path}": digest[:16] + "…"
-        for path, digest in made["sha256"].items()
-        if "weights" in path or "metadata" in path
-    }
+    rows |= {path: _sum(digest) for path, digest in made["sha256"].items() if path.endswith("metadata.csv")}
+    for method, how in made["methods"].items():
+        if how.get("minutes"):
+            took = f"{how['n_seen']:,} images in {how['minutes']:.1f} min"
+            rows[name(method)] = f"{took}, {_sum(how['checkpoint_sha256'])}"
+    others = {run: how for run, how in made.get("runs", {}).items() if run not in made["methods"]}
+    for title, of_cells in (("networks of chapter 07", True), ("setups of chapter 08", False)):
+        seen = [how["n_seen"] for run, how in others.items() if run.startswith("cells-") == of_cells]
+        if seen:
+            each = listing([f"{n:,}" for n in sorted(set(seen))])
+            rows[title] = f"{len(seen)} trained, {each} images each"
     return pd.DataFrame({"": list(rows), "this build": [str(v) for v in rows.values()]})
