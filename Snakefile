@@ -124,7 +124,11 @@ if "unseen" in SCREENS:
     TABLES += ["zero_shot.csv", "zero_shot_summary.csv"]
 if "rxrx1" in SCREENS:
     TABLES += ["zero_shot_rxrx1.csv", "zero_shot_rxrx1_summary.csv"]
-GENERATORS = [m for m, s in METHODS.items() if s.get("method", m) == "gandl" and {"weights", "images"} & set(s) and "tap" not in s]
+GENERATORS = [
+    m
+    for m, s in METHODS.items()
+    if s.get("method", m) in ("gandl", "contrad") and {"weights", "images"} & set(s) and "tap" not in s
+]
 if GENERATORS:
     TABLES += ["generation.csv"]
 REAL_DRUGS = REAL_CELLS.with_name("bbbc021")
@@ -267,7 +271,7 @@ rule generation:
     input:
         [METHODS[m].get("weights", f"{R}/runs/{m}/weights.safetensors") for m in GENERATORS],
         shards=f"{R}/shards/screen.zarr/zarr.json",
-        src=GANDL_SRC + library("views nn/small_cnn generate evaluate/generation"),
+        src=METHOD_SRC["contrad"] + library("views nn/small_cnn generate evaluate/generation"),
     output:
         f"{R}/generation.csv",
     params:

@@ -58,6 +58,7 @@ cost_csv, scores_csv, replicates_csv, *paths = need(
     "profiles/imagenet-concatenated.h5ad?",
     "profiles/convae.h5ad?",
     "profiles/mae.h5ad?",
+    "profiles/contrad.h5ad?",
     "profiles/transformer.h5ad?",
 )
 methods = [profiles.read(path) for path in paths if path]
@@ -67,7 +68,7 @@ cost, scores, replicates = map(narrate.read, (cost_csv, scores_csv, replicates_c
 table(narrate.methods(methods), "The embeddings of this build.")
 
 # %% tags=["remove-input"]
-narrate.counterparts(methods, ("supervised", "imagenet-collapsed", "imagenet-concatenated", "convae", "mae"))
+narrate.counterparts(methods, ("supervised", "imagenet-collapsed", "imagenet-concatenated", "convae", "mae", "contrad"))
 
 # %% [markdown]
 # Every {term}`profile` is made the same way. A network sees overlapping crops of a site, or the whole of it, and its numbers
@@ -110,6 +111,13 @@ narrate.counterparts(methods, ("supervised", "imagenet-collapsed", "imagenet-con
 #   (DINOv2; each channel alone, as above) or of cells, any number of channels at once (OpenPhenom, whose licence is
 #   non-commercial and which is therefore neither shipped nor fetched). `GANDL_ENCODER=FOLDER gandl embed transformer
 #   SHARDS OUT` makes its row; this build has none.
+#
+# ## One that is asked
+#
+# GAN-DL's discriminator is asked one thing, real or not, and its features are what it needs for the answer. **ContraD**
+# {cite:p}`jeong2021` has the same networks and asks for features first: two views of a real image are to lie close together,
+# and generated images apart from real ones. A small head then judges with features that it cannot change. It is beyond the
+# three papers of this book, stands in rows of its own, and has to beat the same untrained network that GAN-DL has to beat.
 #
 # Tables from here on may have more rows, as the profile of the run asks for them. In the quick profile *GAN-DL* comes with
 # shipped weights, trained for longer on the same screen than a page can wait for, as do the supervised baseline and the

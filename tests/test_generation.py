@@ -76,7 +76,7 @@ def test_generators_are_compared_between_perfect_and_untrained(make_screen, tmp_
     weights = train.train("gandl", store, tmp_path / "run", preset="tiny", config=config)
     table = generate.compare([tmp_path / "run"], store, n=150)
     assert tuple(table.columns) == generate.HEADER and (table["images"] == 150).all()
-    assert list(table["what"]) == ["other real crops", "after 16 images", "untrained generator"]
+    assert list(table["what"]) == ["other real crops", "gandl after 16 images", "untrained generator"]
     assert table["fid"].idxmin() == 0 and table["kid"].idxmin() == 0
 
     method, _ = open_method(str(weights), store.channels)
