@@ -101,6 +101,16 @@ def images(n: int = 2, size: int = 16) -> np.ndarray:
     return np.random.default_rng(0).random((n, len(CHANNELS), size, size), np.float32)
 
 
+def variants(**accuracy: tuple[float, float]) -> pd.DataFrame:
+    """As benchmarks/what_matters.py writes it; a variant's accuracies before its first step and after training."""
+    rows = [("intensity", 0, "", 0.7)]
+    for variant, both in accuracy.items():
+        for tap in ("penultimate", "blocks"):
+            rows += [(variant, n, tap, value) for n, value in zip((0, 1000), both, strict=True)]
+    table = pd.DataFrame(rows, columns=["variant", "n_seen", "tap", "accuracy"]).assign(split="plate", n_test_wells=80)
+    return table.assign(ci_low=table["accuracy"] - 0.03, ci_high=table["accuracy"] + 0.03)
+
+
 CURVE_TABLE, POINT_TABLE, TRUTH = dose_tables()
 EFFICACY = positions().query("task == 'E2'").rename(columns={"on": "efficacy"})
 CONFUSION = pd.DataFrame(
@@ -149,6 +159,7 @@ def drawings() -> dict[str, Figure]:
         "plate_effects": figures.plate_effects(statistics()),
         "grey_values": figures.grey_values(np.ones((5, 256), int), CHANNELS, np.tile([0, 200], (5, 1))),
         "probe_curve": figures.probe_curve(stats(0.6, 0.7), 0.6, 0.914),
+        "what_matters": figures.what_matters(variants(default=(0.7, 0.9), narrow=(0.6, 0.8)), "blocks", "plate"),
         "loss_curves": figures.loss_curves(stats(0.6, 0.7)),
         "pca_views": figures.pca_views({"raw": profiles}),
         "accuracy_plot": figures.accuracy_plot(both, paper),
@@ -411,6 +422,14 @@ def test_the_probe_sentence_follows_the_curve():
     assert "taught the network" in repr(narrate.probe(stats(0.6, 0.95), 200))
     assert "bought nothing" in repr(narrate.probe(stats(0.6, 0.63), 50))
     assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
+
+
+def test_what_matters_sorts_the_variants_by_the_default():
+    table = variants(default=(0.7, 0.9), narrow=(0.6, 0.8), wide=(0.95, 0.97), same=(0.88, 0.91))
+    first, second = repr(narrate.what_matters(table, "plate")).splitlines()
+    assert "The default reaches 90.0 % (87 to 93), untrained 70.0 %" in first
+    assert "Worse: narrow (80.0 %). Better: wide (97.0 %). Not to be told from it: same (91.0 %)." in first
+    assert "bought nothing sure with: wide and same." in first and second.startswith("- All layers")
 
 
 def test_held_out_plates_position_and_normalisation_follow_theirs():

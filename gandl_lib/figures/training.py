@@ -25,6 +25,7 @@ from gandl_lib.figures.page import (
     canvas,
     drawn,
     in_words,
+    method_style,
     percent,
 )
 
@@ -72,6 +73,43 @@ def probe_curve(
         f"Accuracy of a linear probe against images seen: {percent(y.iloc[0])} untrained, {percent(y.iloc[-1])} at "
         f"{stats['n_seen'].iloc[-1]} images, highest {percent(y.max())}; majority rate {percent(majority)}."
     )
+    return figure
+
+
+@drawn
+def what_matters(measured: pd.DataFrame, tap: str, split: str) -> Figure:
+    """Accuracy of GAN-DL's variants, a row each: trained filled, before its first step open; dotted, intensity.
+
+    Args:
+        measured: what `benchmarks/what_matters.py` writes.
+        tap, split: which of its rows.
+    """
+    part = measured[measured["split"] == split]
+    intensity = part.loc[part["variant"] == "intensity", "accuracy"].iloc[0]
+    part = part[part["tap"] == tap]
+    variants = list(dict.fromkeys(part["variant"]))
+    figure, ((axes,),) = canvas(0.3 * len(variants) + 1.2)
+    axes.axvline(intensity, color=METHODS["intensity"], linestyle=":", linewidth=1.4)
+    words, marks = [], {}
+    for row in part.itertuples():
+        method, label, shift = (
+            ("gandl", "trained", -0.13) if row.n_seen else ("gandl-random", "before its first step", 0.13)
+        )
+        look, y = method_style(method), variants.index(row.variant) + shift
+        look |= {"markerfacecolor": look["color"] if row.n_seen else "white"}
+        axes.plot([row.ci_low, row.ci_high], [y, y], color=look["color"], linewidth=1.6)
+        axes.plot(row.accuracy, y, linestyle="", **look)
+        marks[label] = Line2D([], [], linestyle="", label=label, **look)
+        words.append(f"{row.variant} {percent(row.accuracy)} {'trained' if row.n_seen else 'untrained'}")
+    axes.set_yticks(range(len(variants)), variants)
+    axes.set_ylim(len(variants) - 0.4, -0.6)
+    axes.set_xlabel("accuracy, C+ vs C-, with 95 % interval")
+    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    dotted = Line2D([], [], linestyle=":", color=METHODS["intensity"], label="intensity statistics")
+    figure.legend(handles=[*marks.values(), dotted], loc="outside lower center", ncols=3, handletextpad=0.4)
+    figure.alt = f"Accuracy by variant: {'; '.join(words)}; intensity statistics {percent(intensity)}."
     return figure
 
 

@@ -36,7 +36,7 @@ from gandl_lib.narrate.mechanisms import (
     simulated,
     where_moa_comes_from,
 )
-from gandl_lib.narrate.own import brightness, control_separation, edge_effects, what_to_distrust
+from gandl_lib.narrate.own import brightness, control_separation, control_table, edge_effects, what_to_distrust
 from gandl_lib.narrate.paradigms import (
     beside_paper_paradigms,
     clusters_found,
@@ -50,7 +50,16 @@ from gandl_lib.narrate.paradigms import (
 from gandl_lib.narrate.results import beside_paper, provenance, summary, what_this_is
 from gandl_lib.narrate.scale import cost_of_screen, throughput
 from gandl_lib.narrate.separation import cell_types_normalised, eight_ways, held_out_plates, leaks, separability
-from gandl_lib.narrate.training import batch_mates, choices, explained, methods, plate_variance, probe, probe_size
+from gandl_lib.narrate.training import (
+    batch_mates,
+    choices,
+    explained,
+    methods,
+    plate_variance,
+    probe,
+    probe_size,
+    what_matters,
+)
 from gandl_lib.narrate.unseen import ranks, zero_shot, zero_shot_table
 from gandl_lib.narrate.words import (
     BEATS,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib.figures import Output, name
-from gandl_lib.narrate.words import BEATS, BELOW, LEARNT, SAME, Score, percent, say, verdict
+from gandl_lib.narrate.words import BEATS, BELOW, LEARNT, SAME, VERDICTS, Score, listing, percent, points, say, verdict
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,6 +37,29 @@ def probe(stats: pd.DataFrame, n_wells: int) -> Output:
         f"images {percent(last)} (highest {percent(best)}, at {at:.0f}). With about {n_wells} test wells, chance alone",
         f"moves a single point by ± {100 * max(half):.0f} points. {outcome}",
     )
+
+
+def what_matters(measured: pd.DataFrame, split: str) -> Output:
+    """Which choices made a difference, each variant against the default, and where training bought nothing.
+
+    Args:
+        measured: what `benchmarks/what_matters.py` writes.
+        split: which of its rows.
+    """
+    part, sentences = measured[measured["split"] == split], []
+    for tap, title in (("penultimate", "The published layer"), ("blocks", "All layers")):
+        of = part[part["tap"] == tap]
+        found = {row.variant: Score.of(row) for row in of[of["n_seen"] > 0].itertuples()}
+        untrained = {row.variant: Score.of(row) for row in of[of["n_seen"] == 0].itertuples()}
+        base = found.pop("default")
+        groups = {v: [f"{k} ({percent(s.value)})" for k, s in found.items() if verdict(s, base) == v] for v in VERDICTS}
+        says = [f"**{title}.** The default reaches {base}, untrained {untrained['default']}."]
+        for v, words in ((BELOW, "Worse"), (BEATS, "Better"), (SAME, "Not to be told from it")):
+            says += [f"{words}: {listing(groups[v])}."] if groups[v] else []
+        lost = [k for k, s in {"default": base, **found}.items() if verdict(s, untrained[k]) != BEATS]
+        says += [f"Training has bought nothing sure with: {listing(lost)}."] if lost else []
+        sentences.append(" ".join(says))
+    return points(*sentences)
 
 
 def probe_size(wells: pd.DataFrame) -> tuple[float, int]:
