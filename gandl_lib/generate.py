@@ -70,6 +70,7 @@ def compare(sources: Sequence[str | Path], shards: Shards, n: int = 2000, seed: 
             rows.append({"what": "other real crops", **quality(real, features(crops.batch(n, n)), seed)})
             torch.manual_seed(seed)
             untrained = type(method)(method.config, len(shards.channels)).eval()
-        rows.append({"what": f"{header['method']} after {header['n_seen']} images", **quality(real, features(sample(method, n, seed)))})
+        what = f"{header['method']} after {header['n_seen']} images"
+        rows.append({"what": what, **quality(real, features(sample(method, n, seed)))})
     rows.append({"what": "untrained generator", **quality(real, features(sample(untrained, n, seed)))})
     return pd.DataFrame(rows).assign(images=n)[list(HEADER)]
