@@ -42,6 +42,10 @@ VARIANTS: dict[str, tuple[GANDLConfig, dict]] = {
     "learning rate 1e-4 (paper)": (replace(BASE, learning_rate=1e-4), {}),
     "head flattened (StyleGAN2)": (network(head="flatten"), {}),
     "crops of 64 px": (replace(network(resolution=64, width_base=1024), batch=16), {}),
+    "crops of 64 px, head flattened": (
+        replace(network(resolution=64, width_base=1024, head="flatten"), batch=16),
+        {},
+    ),
     "R1 weight x 10": (replace(BASE, r1_gamma=10 * BASE.gamma), {}),
     "R1 weight / 10": (replace(BASE, r1_gamma=BASE.gamma / 10), {}),
     "no Lipschitz penalty": (replace(BASE, lipschitz_weight=0.0), {}),

@@ -218,6 +218,6 @@ narrate.replicates(replicates)
 #   full of strong compounds is then shifted by their strength. In the real screen most compounds do nothing, and that is why
 #   it works.
 # - **One seed.** "Untrained" is one draw of random weights, as every trained method is one training run. Another run of the
-#   same method would move by a few points; no interval in this book contains that.
+#   same method would move by some points; no interval in this book contains that. Chapter 04 has a second run of everything.
 # - **Small networks.** The quick profile's counterparts are the published ideas at sizes that two cores can carry. A weak row
 #   may be a weak idea or a small network, and this build cannot say which.

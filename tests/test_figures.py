@@ -602,6 +602,20 @@ def test_pairs_say_better_worse_and_noise():
     assert "nothing to compare" in repr(narrate.pairs(None)) and "nothing" in repr(narrate.pairs(PAIRED, "position"))
 
 
+def test_a_second_seed_keeps_unsettles_or_reverses_a_comparison():
+    now, then = scores({"gandl": 0.9}), scores({"gandl": 0.8})
+    again = PAIRED.assign(difference=[0.1, -0.08, 0.03], p_value=[0.001, 0.001, 0.01])  # here GAN-DL leads all three
+    said = repr(narrate.second_seed(now, PAIRED, then, again))
+    assert "GAN-DL reads 90.0 % (85 to 95) here, 80.0 % (75 to 85) there. 1 of 3 comparisons" in said
+    assert "Sure in one screen only: ConvAE (within noise here, worse there)." in said
+    assert "Reversed: supervised baseline." in said and "Plates" not in said
+    same = repr(narrate.second_seed(now, PAIRED, then, PAIRED))
+    assert "3 of 3 comparisons" in same and "None is reversed" in same and "only" not in same
+    turned = PAIRED.rename(columns={"method": "other", "other": "method"}).assign(difference=-PAIRED["difference"])
+    assert repr(narrate.second_seed(now, PAIRED, then, turned)) == same
+    assert "nothing to compare" in repr(narrate.second_seed(now, None, then, PAIRED))
+
+
 def test_few_labels_are_enough_where_the_worst_draw_beats_the_majority():
     said = repr(narrate.few_labels(SIZE_TABLE))
     assert "GAN-DL beats the majority rate in every draw from 64 labelled wells on (80.0 %)" in said

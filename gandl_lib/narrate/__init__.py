@@ -4,7 +4,16 @@ Every function takes a table as the workflow writes it and returns what a notebo
 chapters, reports and tests use is here by its name.
 """
 
-from gandl_lib.narrate.comparison import cost_table, counterparts, few_labels, one_task, pairs, published, replicates
+from gandl_lib.narrate.comparison import (
+    cost_table,
+    counterparts,
+    few_labels,
+    one_task,
+    pairs,
+    published,
+    replicates,
+    second_seed,
+)
 from gandl_lib.narrate.data import calibration, plate_effects, screen
 from gandl_lib.narrate.doses import (
     against_truth,

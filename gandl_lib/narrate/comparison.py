@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from gandl_lib.figures import Output, against, name
-from gandl_lib.narrate.words import LEARNT, METHOD, listing, percent, points, say
+from gandl_lib.narrate.words import LEARNT, METHOD, listing, method_scores, percent, points, say
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,7 +42,7 @@ def pairs(
         return say(f"There is nothing to compare {name(method)} with in this build.")
     said: dict[str, list[str]] = {"better": [], "worse": [], "within noise": []}
     for row in rows.sort_values("difference", ascending=False).itertuples():
-        which = "within noise" if row.p_value > level else "better" if row.difference > 0 else "worse"
+        which = _outcome(row, level)
         p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
         said[which].append(f"{name(row.other)} ({100 * row.difference:+.1f} points, {p})")
     parts = [
@@ -60,6 +60,50 @@ def pairs(
         *parts,
         f"Of {n} comparisons of equals, {by_chance:.1f} would look real by chance at this level of {level:g}.",
     )
+
+
+def _outcome(row: Any, level: float) -> str:
+    return "within noise" if row.p_value > level else "better" if row.difference > 0 else "worse"
+
+
+def second_seed(
+    scores: pd.DataFrame,
+    paired: pd.DataFrame | None,
+    scores_again: pd.DataFrame,
+    paired_again: pd.DataFrame,
+    method: str = METHOD,
+    task: str = "C+ vs C-",
+    level: float = 0.05,
+) -> Output:
+    """How far `method` moved where all was made anew, and which comparisons with it come out alike.
+
+    Args:
+        scores, paired: separability.csv and paired.csv of this build.
+        scores_again, paired_again: the same of the other one.
+    """
+    if paired is None:
+        return say(f"There is nothing to compare {name(method)} with in this build.")
+    found = [
+        {(row.split, row.other): _outcome(row, level) for row in against(table, method, task).itertuples()}
+        for table in (paired, paired_again)
+    ]
+    sentences = []
+    for split in ("well", "plate"):
+        both = [other for at, other in found[0] if at == split and (at, other) in found[1]]
+        pair = {other: (found[0][split, other], found[1][split, other]) for other in both}
+        if not pair:
+            continue
+        reached = [method_scores(one_task(table, task, split))[method] for table in (scores, scores_again)]
+        alike = sum(a == b for a, b in pair.values())
+        unsure = [f"{name(other)} ({a} here, {b} there)" for other, (a, b) in pair.items() if a != b]
+        unsure = [words for words in unsure if "within noise" in words]
+        reversed_ = [name(other) for other, outcomes in pair.items() if set(outcomes) == {"better", "worse"}]
+        said = [f"**{split.capitalize()}s held out.** {name(method)} reads {reached[0]} here, {reached[1]} there."]
+        said += [f"{alike} of {len(pair)} comparisons come out the same way."]
+        said += [f"Sure in one screen only: {listing(unsure)}."] if unsure else []
+        said.append(f"**Reversed: {listing(reversed_)}.**" if reversed_ else "None is reversed.")
+        sentences.append(" ".join(said))
+    return points(*sentences)
 
 
 def cost_table(cost: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +161,7 @@ def replicates(table: pd.DataFrame | None) -> Output:
 
 
 def one_task(table: pd.DataFrame | None, task: str = "C+ vs C-", split: str = "well") -> pd.DataFrame | None:
-    """The rows of confusion.csv that a picture of one task shows; None where there is no table."""
+    """The rows of separability.csv or confusion.csv for one task and split; None where there is no table."""
     if table is None:
         return None
     return table[(table["task"] == task) & (table["split"] == split) & table["normalisation"].isin(["all", "none"])]
