@@ -235,7 +235,8 @@ show(
 narrate.what_matters(ablation, "plate")
 
 # %% [markdown]
-# Read the open marks before the filled ones. Some choices help before anything is learned: they make a better random
+# The row where both are changed back, beside the two where one is, tells whether one of the changes would have done. Read the
+# open marks before the filled ones. Some choices help before anything is learned: they make a better random
 # network, and whoever reports the filled mark alone would call that learning. Reading *all layers* is the clearest case. And
 # this is a short training: what is slower here may be better after days. One training a variant, so a difference that only
 # just leaves the interval may be this one start's.
