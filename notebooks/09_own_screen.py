@@ -236,7 +236,10 @@ cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second
 narrate.throughput(rates)
 
 # %% tags=["hide-input"]
-table(cost, "RxRx19a at these rates: hours on one and on eight cores, or devices where their rate was given.")
+table(
+    cost.rename(columns=lambda title: title.replace("_", " ")),
+    "RxRx19a at these rates: hours on one and on eight cores, or devices where their rate was given.",
+)
 
 # %% tags=["remove-input"]
 narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)

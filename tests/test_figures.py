@@ -359,6 +359,7 @@ def test_show_wants_words_and_tables_say_what_is_missing():
     output = figures.table(frame, "caption")
     assert "&lt;x&gt;" in output.bundle["text/html"]
     assert [figures.cell(v) for v in frame["a"]] == ["0.123", "–", "∞"]
+    assert figures.cell(-np.inf) == "-∞"
     assert [figures.cell(v) for v in frame["b"]] == ["yes", "no", "yes"]
     with pytest.raises(ValueError, match="no plate 'X'"):
         figures.plate_map(wells(), "X")

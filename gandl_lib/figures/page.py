@@ -197,7 +197,7 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
     if isinstance(value, float | np.floating):
-        return "∞" if np.isinf(value) else f"{value:.3g}"
+        return f"{value:.3g}".replace("inf", "∞")
     return str(value)
 
 
