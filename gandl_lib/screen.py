@@ -269,10 +269,13 @@ def _trained(shards: Shards, run: Path, images: int, seed: int) -> Path:
 
 
 def _preset_of(source: str) -> str | None:
-    """The preset whose configuration a weights file has, so that its untrained self can be asked too."""
+    """The preset whose configuration a weights file has, so that its untrained self can be asked too.
+
+    What the file does not name, for it is older than that setting, has the default.
+    """
     header = checkpoints.read(Path(source))[1]
     presets = METHODS[METHOD].presets if header["method"] == METHOD else {}
-    return next((name for name, c in presets.items() if checkpoints.config_to_json(c) == header["config"]), None)
+    return next((n for n, c in presets.items() if checkpoints.config_from_json(type(c), header["config"]) == c), None)
 
 
 def _embed(source: str, shards: Shards, out: Path, name: str, preset: str | None, seed: int) -> AnnData:
