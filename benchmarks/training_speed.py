@@ -1,8 +1,8 @@
 """Images a second of GAN-DL against the plain-PyTorch reference, as a ratio measured in one run.
 
-Each contender runs in a process of its own; they take turns, so that a machine that speeds up or slows down does it to
-all. A round is 16 iterations (one period of every lazy penalty) after a warm-up, and the ratio is the median over
-rounds of reference time / our time. Embedding is timed the same way on batches of 64.
+Each contender runs in a process of its own. They take turns iteration by iteration, so that a machine that speeds up
+or slows down does it to all. A round is 16 iterations (one period of every lazy penalty) after a warm-up, and the ratio
+is the median over rounds of reference time / our time. A turn also embeds one batch, timed on its own.
 
     python benchmarks/training_speed.py --resolutions 64 --widths 8192/128 --rounds 3
 
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,10 @@ class Args:
 
 
 def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -> None:
-    """A worker: warm up, then run one round whenever a line arrives on stdin, answering with seconds."""
+    """A worker: warm up, then take a turn for every number k on stdin: iteration k, and one batch to embed.
+
+    Answers with the seconds of each.
+    """
     import torch
 
     from gandl_lib.methods.gandl import GANDL, GANDLConfig, StyleGAN2Config
@@ -72,32 +76,25 @@ def contend(name: str, resolution: int, base: int, width_max: int, args: Args) -
         method = StyleGAN2ADA(config, args.channels, Path(args.stylegan2_ada), device)
     else:
         method = GANDL(config, args.channels).to(device)
-    images = torch.rand(64, args.channels, resolution, resolution, device=device) * 2 - 1
+    images = torch.rand(args.batch, args.channels, resolution, resolution, device=device) * 2 - 1
     cast = torch.autocast(device.type, torch.bfloat16, enabled=name.endswith("bf16"))
 
-    def train(n: int, first: int) -> float:
+    def timed(work: Callable[[], object]) -> float:
         begun = time.perf_counter()
-        for k in range(first, first + n):
-            with cast:
-                method.step(images[: args.batch], k * args.batch)
+        with cast:
+            work()
         if cuda:
             torch.cuda.synchronize()
-        return (time.perf_counter() - begun) / n
+        return time.perf_counter() - begun
 
-    def embed(n: int) -> float:
-        begun = time.perf_counter()
-        for _ in range(n):
-            with cast:
-                method.embed(images)
-        if cuda:
-            torch.cuda.synchronize()
-        return (time.perf_counter() - begun) / n
+    def turn(k: int) -> tuple[float, float]:
+        return timed(lambda: method.step(images, k * args.batch)), timed(lambda: method.embed(images))
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers, and a contender may talk as it sets up
-        train(2, 0), train(1, 1), embed(1)
+        turn(0), turn(1)
     print("ready", flush=True)
-    for _ in sys.stdin:
-        print(json.dumps([train(args.iterations, 0), embed(3)]), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(turn(int(line))), flush=True)
 
 
 def main(args: Args) -> None:
@@ -125,19 +122,23 @@ def main(args: Args) -> None:
                     env={**os.environ, **ALLOCATOR},
                 )
                 assert workers[name].stdout.readline() == "ready\n", f"{name} did not start"
-            times = {name: [] for name in workers}
+            times = {name: [] for name in workers}  # of each round: seconds of training, of embedding
             for _ in range(args.rounds):
-                for name, worker in workers.items():
-                    print("go", file=worker.stdin, flush=True)
-                    times[name].append(json.loads(worker.stdout.readline()))
+                turns = {name: [] for name in workers}
+                for k in range(args.iterations):
+                    for name, worker in workers.items():
+                        print(k, file=worker.stdin, flush=True)
+                        turns[name].append(json.loads(worker.stdout.readline()))
+                for name, found in turns.items():
+                    times[name].append([sum(part) for part in zip(*found, strict=True)])
             for worker in workers.values():
                 worker.stdin.close()
                 worker.wait()
             for name, found in times.items():
                 row = [str(resolution), widths, name]
-                for part, images in ((0, args.batch), (1, 64)):
+                for part in (0, 1):
                     median = statistics.median(t[part] for t in found)
-                    row.append(f"{images / median:.1f}")
+                    row.append(f"{args.iterations * args.batch / median:.1f}")
                     for other in ratios.values():
                         pairs = zip(times[other], found, strict=True)
                         row.append(f"{statistics.median(r[part] / t[part] for r, t in pairs):.2f}")

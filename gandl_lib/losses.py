@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gandl_lib.nn.convolution import only_images
+
 
 def generator_nonsaturating(fake_logits: Tensor) -> Tensor:
     """-log D(G(z)): the generator's loss."""
@@ -49,7 +51,8 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d logits / d images, (B, C, H, W), itself differentiable. `images` must require grad and have led to `logits`."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    with only_images():
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient
 
 
@@ -84,7 +87,8 @@ def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
         latents: (B, L, W), one style vector per layer; the norm is averaged over the L layers.
     """
     y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-    (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
+    with only_images():
+        (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
     return jacobian.float().square().sum(dim=2).mean(dim=1).sqrt()
 
 

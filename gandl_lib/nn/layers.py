@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.nn.convolution import conv2d
+
 SLOPE = 0.2
 """Negative slope of every leaky ReLU."""
 ACT_GAIN = 2**0.5
@@ -79,7 +81,7 @@ class Conv2d(nn.Module):
         self.bias = equalised((o,), 1.0, init=0.0) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.nn.convolution import conv2d, conv_transpose2d
 from gandl_lib.nn.layers import (
     ACT_GAIN,
     SLOPE,
@@ -117,10 +118,10 @@ class StyledConv(nn.Module):
         demodulation = (s.float().square() @ self.weight.float().square().sum(dim=(2, 3)).T + 1e-8).rsqrt()  # (B, O)
         x = a * (s * self.input_gain).to(a.dtype)[:, :, None, None]
         if self.up:
-            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
+            x = conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
             x = blur(x, padding=1, gain=4.0)
         else:
-            x = F.conv2d(x, self.weight, padding=1)
+            x = conv2d(x, self.weight, padding=1)
         noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype) * self.noise_strength.to(x.dtype)
         x = torch.addcmul(noise, x, demodulation.to(x.dtype)[:, :, None, None])
         return F.leaky_relu_(x.add_(self.bias.to(x.dtype)[:, None, None]), SLOPE)
@@ -137,7 +138,7 @@ class ToImage(nn.Module):
 
     def forward(self, a: Tensor, w: Tensor) -> Tensor:
         s = self.affine(w) * ACT_GAIN
-        return F.conv2d(a * s.to(a.dtype)[:, :, None, None], self.weight, self.bias)
+        return conv2d(a * s.to(a.dtype)[:, :, None, None], self.weight, self.bias)
 
 
 class Generator(nn.Module):
