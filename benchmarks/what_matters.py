@@ -49,6 +49,7 @@ VARIANTS: dict[str, tuple[GANDLConfig, dict]] = {
     "R1 weight x 10": (replace(BASE, r1_gamma=10 * BASE.gamma), {}),
     "R1 weight / 10": (replace(BASE, r1_gamma=BASE.gamma / 10), {}),
     "no Lipschitz penalty": (replace(BASE, lipschitz_weight=0.0), {}),
+    "arcsinh scaling": (replace(BASE, arcsinh=8.0), {}),
     "no turns and flips": (BASE, {"rotate": False}),
     "twice as wide": (network(width_base=1024, width_max=256), {}),
     "batch 16": (replace(BASE, batch=16), {}),
@@ -72,11 +73,11 @@ class AllTaps(torch.nn.Module):
 
     def __init__(self, method: GANDL):
         super().__init__()
-        self.discriminator, self.crop_px = method.discriminator, method.crop_px
+        self.method, self.crop_px = method, method.crop_px
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        maps = self.discriminator.maps(images)
-        return torch.cat([self.discriminator.read(maps, tap) for tap in TAPS], dim=1)
+        maps = self.method.discriminator.maps(self.method.see(images))
+        return torch.cat([self.method.discriminator.read(maps, tap) for tap in TAPS], dim=1)
 
 
 def score(method: torch.nn.Module, shards: Shards, args: Args, widths: dict[str, int]) -> pd.DataFrame:
@@ -107,7 +108,7 @@ def main(args: Args) -> None:
     if not rows:
         intensity = Intensity(IntensityConfig(), channels)
         add("intensity", 0, 0.0, intensity, {"": intensity.embed(torch.zeros(1, channels, 8, 8)).shape[1]})
-    untrained: dict[StyleGAN2Config, pd.DataFrame] = {}
+    untrained: dict[tuple[StyleGAN2Config, float | None], pd.DataFrame] = {}
     for variant in args.variants:
         if any((table["variant"] == variant).any() for table in rows):
             continue
@@ -118,11 +119,12 @@ def main(args: Args) -> None:
         fresh = GANDL(config, channels)
         widths = {tap: fresh.discriminator.features(torch.zeros(1, channels, *[fresh.crop_px] * 2), tap).shape[1]
                   for tap in TAPS}  # fmt: skip
-        if config.network in untrained:
-            rows.append(untrained[config.network].assign(variant=variant))
+        looks = config.network, config.arcsinh
+        if looks in untrained:
+            rows.append(untrained[looks].assign(variant=variant))
         else:
             add(variant, 0, 0.0, AllTaps(fresh), widths)
-            untrained[config.network] = rows[-1]
+            untrained[looks] = rows[-1]
         weights = train("gandl", shards, run, preset=variant, config=TrainConfig(args.images, 1, args.seed, **options))
         trained, header = checkpoints.load_weights(weights)
         add(variant, header["n_seen"], header["minutes"], AllTaps(trained), widths)

@@ -36,7 +36,7 @@ def between(method: nn.Module, pairs: int, steps: int, seed: int = 0) -> Tensor:
     w = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps)[:, None])  # [pairs, steps, W]
     torch.manual_seed(seed)  # the same noise in every image, so that only w moves
     images = [generator.synthesis(one[None, None].expand(1, generator.n_layers, -1)) for one in w.flatten(0, 1)]
-    return torch.cat(images).unflatten(0, (pairs, steps))
+    return method.show(torch.cat(images)).unflatten(0, (pairs, steps))
 
 
 def compare(sources: Sequence[str | Path], shards: Shards, n: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -6,6 +6,7 @@ or without a flip) are one image seen eight ways: drawn at random in training, a
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,16 @@ def unscale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
     images = torch.as_tensor(images)
     low, high = _limits(limits, images)
     return low + (images.float() + 1) / 2 * (high - low)
+
+
+def lift(images: Tensor, strength: float) -> Tensor:
+    """Dim details made brighter: v -> arcsinh(strength v) / arcsinh(strength), v in [0, 1] being [-1, 1] here."""
+    return torch.asinh((images + 1) * (strength / 2)).mul_(2 / math.asinh(strength)).sub_(1)
+
+
+def unlift(images: Tensor, strength: float) -> Tensor:
+    """The inverse of `lift`."""
+    return torch.sinh((images + 1) * (math.asinh(strength) / 2)).mul_(2 / strength).sub_(1)
 
 
 def crop_grid(images: Tensor, size: int, per_side: int) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,27 @@ def test_every_parameter_moves_and_every_penalty_is_felt(share_fakes):
     still = [name for name, p in method.named_parameters() if torch.equal(p, before[name])]
     # The two noise strengths' sisters move; a 4 x 4 noise map may meet a zero gradient only by a miracle.
     assert not still
+
+
+def test_both_networks_see_arcsinh_scaled_images_and_show_unscaled_ones():
+    torch.manual_seed(0)
+    plain, lifted = GANDL(SMALL, 3).eval(), GANDL(replace(SMALL, arcsinh=8.0), 3).eval()
+    lifted.load_state_dict(plain.state_dict())
+    images, z = torch.rand(4, 3, 16, 16) * 2 - 1, torch.randn(4, 16)
+    scaled = 2 * np.arcsinh(8 * (images.numpy() + 1) / 2) / math.asinh(8) - 1
+    torch.testing.assert_close(lifted.embed(images), plain.embed(torch.from_numpy(scaled)))
+    torch.manual_seed(1)
+    shown = lifted.sample(z).numpy()
+    torch.manual_seed(1)
+    seen = plain.sample(z).numpy()
+    np.testing.assert_allclose(2 * np.arcsinh(8 * (shown + 1) / 2) / math.asinh(8) - 1, seen, atol=1e-5)
+
+    real, looked = [], lifted.discriminator.forward
+    lifted.discriminator.forward = lambda x, **k: real.append(x.detach()) or looked(x, **k)
+    lifted.step(images, 0)
+    np.testing.assert_allclose(real[0], scaled, atol=1e-6)
+    with pytest.raises(ValueError, match="arcsinh must be above 0"):
+        replace(SMALL, arcsinh=0.0)
 
 
 def test_augmented_images_are_what_the_discriminator_is_shown_and_penalised_on():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandl_lib.shards import Shards, write
-from gandl_lib.views import TrainingCrops, crop_grid, dihedral, scale, turn, unscale
+from gandl_lib.views import TrainingCrops, crop_grid, dihedral, lift, scale, turn, unlift, unscale
 
 LIMITS = np.array([[10, 200], [0, 255], [3, 4]], np.float32)
 
@@ -189,3 +189,12 @@ def test_bad_arguments(shards):
         TrainingCrops(shards, 8, seed=0, sites=np.zeros(20, bool))
     with pytest.raises(ValueError, match=r"sites must be 20 booleans; got int64 of shape \(3,\)"):
         TrainingCrops(shards, 8, seed=0, sites=np.array([1, 2, 3]))
+
+
+@given(st.floats(0.1, 100), st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20))
+def test_lifting_keeps_both_ends_and_the_order_and_can_be_taken_back(strength, values):
+    images = torch.tensor([-1.0, *sorted(values), 1.0])
+    lifted = lift(images, strength)
+    torch.testing.assert_close(lifted[[0, -1]], images[[0, -1]])
+    assert (lifted.diff() >= -1e-6).all() and (lifted >= images - 1e-5).all()
+    torch.testing.assert_close(unlift(lifted, strength), images, rtol=0, atol=1e-4)

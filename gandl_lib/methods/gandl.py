@@ -25,6 +25,7 @@ from gandl_lib import losses
 from gandl_lib.augment import AdaptiveAugment
 from gandl_lib.nn.layers import adam_groups
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
+from gandl_lib.views import lift, unlift
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class GANDLConfig:
     """Half-life of the generator's average, in thousands of images."""
     ema_rampup: float = 0.05
     """The half-life is at most this fraction of the images seen."""
+    arcsinh: float | None = None
+    """Both networks see dim details brighter by this strength of `views.lift`; None: grey values as they are."""
     ada_target: float | None = None
     """Mean sign of real logits that adaptive augmentation aims at, 0.6 as published; None: no augmentation."""
     ada_kimg: float = 500.0
@@ -57,6 +60,8 @@ class GANDLConfig:
     def __post_init__(self):
         if self.tap not in TAPS:
             raise ValueError(f"tap must be one of {', '.join(TAPS)}; found {self.tap!r}.")
+        if self.arcsinh is not None and not self.arcsinh > 0:
+            raise ValueError(f"arcsinh must be above 0, or None for grey values as they are; found {self.arcsinh}.")
 
     @property
     def gamma(self) -> float:
@@ -129,7 +134,7 @@ class GANDL(nn.Module):
         Where several processes share a batch, `images` are this one's part of the `config.batch`. Returns losses,
         penalties and mean logits, unweighted, for the log.
         """
-        iteration = n_seen // self.config.batch
+        iteration, images = n_seen // self.config.batch, self.see(images)
         fake = self._fakes(len(images))
         terms = self._step_discriminator(images, fake.detach(), iteration)
         if not self.config.share_fakes:
@@ -197,12 +202,20 @@ class GANDL(nn.Module):
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, R, R) in [-1, 1] -> (B, D) float32, each row a function of its own image."""
-        return self.discriminator.features(images, self.config.tap).float()
+        return self.discriminator.features(self.see(images), self.config.tap).float()
 
     @torch.no_grad()
     def sample(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """(B, Z) -> (B, C, R, R) from the averaged generator."""
-        return self.generator_ema(z, truncation)
+        return self.show(self.generator_ema(z, truncation))
+
+    def see(self, images: Tensor) -> Tensor:
+        """Images of the screen as both networks see them."""
+        return lift(images, self.config.arcsinh) if self.config.arcsinh else images
+
+    def show(self, images: Tensor) -> Tensor:
+        """The generator's images as those of the screen."""
+        return unlift(images, self.config.arcsinh) if self.config.arcsinh else images
 
 
 class RandomGANDL(GANDL):
