@@ -246,7 +246,7 @@ def _network(
                 f"have {len(channels)}: {', '.join(channels)}."
             )
         return Path(weights)
-    for path in [] if train else SHIPPED.glob("gandl-quick32.safetensors"):
+    for path in [] if train else sorted(SHIPPED.glob("gandl-*.safetensors")):
         header = checkpoints.read(path)[1]
         side = min(shape[1:]) * pixel_um / header["pixel_um"]  # in the pixels that the network knows
         if tuple(header["channels"]) == tuple(channels) and side >= header["config"]["network"]["resolution"]:

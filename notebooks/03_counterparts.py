@@ -59,8 +59,6 @@ cost_csv, scores_csv, replicates_csv, *paths = need(
     "profiles/convae.h5ad?",
     "profiles/mae.h5ad?",
     "profiles/contrad.h5ad?",
-    "profiles/gandl-arcsinh.h5ad?",
-    "profiles/gandl-random-arcsinh.h5ad?",
     "profiles/transformer.h5ad?",
 )
 methods = [profiles.read(path) for path in paths if path]
@@ -120,13 +118,6 @@ narrate.counterparts(methods, ("supervised", "imagenet-collapsed", "imagenet-con
 # {cite:p}`jeong2021` has the same networks and asks for features first: two views of a real image are to lie close together,
 # and generated images apart from real ones. A small head then judges with features that it cannot change. It is beyond the
 # three papers of this book, stands in rows of its own, and has to beat the same untrained network that GAN-DL has to beat.
-#
-# ## One that sees in the dark
-#
-# A few pixels of a fluorescence image are bright and most are dark, so that a linear scale spends most of its range on little.
-# **GAN-DL, arcsinh** is GAN-DL with one thing more: both networks see grey values $v$ between 0 and 1 as
-# $\operatorname{arsinh}(8 v) / \operatorname{arsinh}(8)$. The paper does not do so. A network that has learnt nothing gains
-# by it as well, and stands beside it. Chapter 02 has how much each gains on a screen of another seed.
 #
 # Tables from here on may have more rows, as the profile of the run asks for them. In the quick profile *GAN-DL* comes with
 # shipped weights, trained for longer on the same screen than a page can wait for, as do the supervised baseline and the

@@ -425,6 +425,17 @@ def test_the_probe_sentence_follows_the_curve():
     assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
 
 
+def test_longer_training_is_told_by_variant_and_screen():
+    table = pd.concat([variants(default=(0.7, 0.9), narrow=(0.6, 0.8)).assign(screen=s) for s in ("near", "far")])
+    table = table[table["tap"] == "blocks"]
+    told = narrate.trained_longer(table)
+    assert list(told["variant"]) == ["default", "default", "narrow", "narrow"] and "0" in list(told["images seen"])
+    for screen in ("near", "far"):
+        shown = told[f"{screen}; plates held out"]
+        of = table[(table["screen"] == screen) & (table["split"] == "plate")]
+        assert list(shown) == [str(narrate.Score.of(row)) for row in of.itertuples()]
+
+
 def test_what_matters_sorts_the_variants_by_the_default():
     table = variants(default=(0.7, 0.9), narrow=(0.6, 0.8), wide=(0.95, 0.97), same=(0.88, 0.91))
     first, second = repr(narrate.what_matters(table, "plate")).splitlines()

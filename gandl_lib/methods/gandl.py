@@ -72,11 +72,8 @@ PAPER = GANDLConfig(network=StyleGAN2Config(resolution=256, width_base=16384))
 SMALL = GANDLConfig(batch=32, learning_rate=2e-3, share_fakes=True)
 """What two CPU cores can train in minutes: StyleGAN2's own rate, twenty times the paper's."""
 
-QUICK32 = replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=512, width_max=128, head="pool"))
-
 PRESETS = {
-    "quick32": QUICK32,
-    "quick32-arcsinh": replace(QUICK32, arcsinh=8.0),
+    "quick32": replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=512, width_max=128, head="pool")),
     "quick64": replace(SMALL, network=StyleGAN2Config(resolution=64, width_base=1024, width_max=128), batch=16),
     "cell48": replace(SMALL, network=StyleGAN2Config(resolution=48, width_base=384, width_max=64), batch=16),
     "cell96": replace(PAPER, network=StyleGAN2Config(resolution=96, width_base=8192, width_max=256)),
@@ -85,8 +82,7 @@ PRESETS = {
     "tiny": replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=256, width_max=32, latent=64), batch=8),
     "tiny24": replace(SMALL, network=StyleGAN2Config(resolution=24, width_base=96, width_max=16, latent=16), batch=8),
 }
-"""quick32, the default: crops of a cell or a few, many of them a site, and a head that averages over positions;
-quick32-arcsinh sees them with dim details brighter. cell48,
+"""quick32, the default: crops of a cell or a few, many of them a site, and a head that averages over positions. cell48,
 cell96: one cell, as CytoGAN sees it; the former as wide as its small networks. paper: what Mascolini et al. state, and
 StyleGAN2's defaults where they do not. tiny, tiny24: for tests."""
 

@@ -67,6 +67,7 @@ from gandl_lib.narrate.training import (
     plate_variance,
     probe,
     probe_size,
+    trained_longer,
     what_matters,
 )
 from gandl_lib.narrate.unseen import ranks, zero_shot, zero_shot_table

@@ -62,6 +62,21 @@ def what_matters(measured: pd.DataFrame, split: str) -> Output:
     return points(*sentences)
 
 
+def trained_longer(measured: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: variants of a network by images seen, the accuracy on each screen with its interval.
+
+    Args:
+        measured: rows of separability.csv with `variant`, `n_seen` and `screen`.
+    """
+    said = measured.assign(
+        score=[str(Score.of(row)) for row in measured.itertuples()],
+        where=measured["screen"] + "; " + measured["split"] + "s held out",
+    )
+    wide = said.pivot_table(index=["variant", "n_seen"], columns="where", values="score", aggfunc="first", sort=False)
+    wide = wide.reset_index().rename(columns={"n_seen": "images seen"}).rename_axis(columns=None)
+    return wide.assign(**{"images seen": wide["images seen"].map("{:,}".format)})
+
+
 def probe_size(wells: pd.DataFrame) -> tuple[float, int]:
     """Majority rate among the control sites of a wells table, and about how many wells the running probe tests on."""
     from gandl_lib.train import PROBE_SITES
