@@ -236,6 +236,12 @@ show(
 narrate.what_matters(ablation, "plate")
 
 # %% [markdown]
+# The row where both are changed back, beside the two where one is, tells whether one of the changes would have done. Read the
+# open marks before the filled ones. Some choices help before anything is learned: they make a better random
+# network, and whoever reports the filled mark alone would call that learning. Reading *all layers* is the clearest case. And
+# this is a short training: what is slower here may be better after days. One training a variant, so a difference that only
+# just leaves the interval may be this one start's.
+#
 # What is ahead after a few minutes need not be so after an hour. The arcsinh variant was trained for half as many images as
 # the shipped weights have seen, on the same screen, and both were asked about the control wells of both screens:
 
@@ -247,12 +253,6 @@ table(
 )
 
 # %% [markdown]
-# The row where both are changed back, beside the two where one is, tells whether one of the changes would have done. Read the
-# open marks before the filled ones. Some choices help before anything is learned: they make a better random
-# network, and whoever reports the filled mark alone would call that learning. Reading *all layers* is the clearest case. And
-# this is a short training: what is slower here may be better after days. One training a variant, so a difference that only
-# just leaves the interval may be this one start's.
-#
 # ## An image and its neighbours
 #
 # There is a trap in the recipe. Just before the dense layer StyleGAN2's discriminator looks at how much the images of a batch

@@ -68,11 +68,11 @@ def trained_longer(measured: pd.DataFrame) -> pd.DataFrame:
     Args:
         measured: rows of separability.csv with `variant`, `n_seen` and `screen`.
     """
-    said = measured.assign(
+    told = measured.assign(
         score=[str(Score.of(row)) for row in measured.itertuples()],
         where=measured["screen"] + "; " + measured["split"] + "s held out",
     )
-    wide = said.pivot_table(index=["variant", "n_seen"], columns="where", values="score", aggfunc="first", sort=False)
+    wide = told.pivot(index=["variant", "n_seen"], columns="where", values="score")[list(told["where"].unique())]
     wide = wide.reset_index().rename(columns={"n_seen": "images seen"}).rename_axis(columns=None)
     return wide.assign(**{"images seen": wide["images seen"].map("{:,}".format)})
 
