@@ -36,7 +36,8 @@ def library(modules):
 DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
 SHARD_SRC = DATASETS_SRC + library("shards")
-GANDL_SRC = library("losses augment nn/convolution nn/winograd nn/layers nn/stylegan2 methods/gandl")
+CONVOLUTION_SRC = library("nn/convolution nn/winograd")
+GANDL_SRC = CONVOLUTION_SRC + library("losses augment nn/layers nn/stylegan2 methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
 METHOD_SRC = {
     "gandl": GANDL_SRC,
@@ -48,10 +49,10 @@ METHOD_SRC = {
     "transformer": library("methods/transformer"),
     "imagenet-collapsed": IMAGENET_SRC,
     "imagenet-concatenated": IMAGENET_SRC,
-    "convae": library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/convolution nn/winograd nn/pretrained nn/squeezenet"),
+    "convae": CONVOLUTION_SRC + library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),
 }
 PARADIGM_SRC = library("nn/paradigms methods/paradigms")
-CYTOGAN_SRC = library("losses nn/convolution nn/winograd nn/dcgan methods/cytogan")
+CYTOGAN_SRC = CONVOLUTION_SRC + library("losses nn/dcgan methods/cytogan")
 METHOD_SRC |= dict.fromkeys(("dcgan", "lsgan", "wgan-gp", "vae", "dcgan-random"), CYTOGAN_SRC)
 DRUGS_SRC = library("datasets/_simulation datasets/_processes datasets/bbbc021 datasets/cells datasets/mcf7 datasets/simulated_drugs")
 ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))

@@ -221,9 +221,9 @@ narrate.probe(stats, n_wells)
 # changed, and it was better. Was it that? What follows changes one choice of the present default at a time and trains each
 # variant anew on the same images in the same order. The screen is a simulated one of another seed, on which none of these
 # choices was made. *arcsinh scaling* makes dim details brighter before either network sees an image, $v$ in $[0, 1]$ becoming
-# $\operatorname{arsinh}(8 v) / \operatorname{arsinh}(8)$; fluorescence is dark. Two rows are no change of recipe: *bf16* is the default in half precision, and *adaptive augmentation*
-# {cite:p}`karras2020ada` shows both kinds of image to the discriminator moved, turned, scaled and with each channel brighter or
-# darker, the more often the surer it is of real ones.
+# $\operatorname{arsinh}(8 v) / \operatorname{arsinh}(8)$; fluorescence is dark. Two rows are no change of recipe: *bf16* is the
+# default in half precision, and *adaptive augmentation* {cite:p}`karras2020ada` shows both kinds of image to the discriminator
+# moved, turned, scaled and with each channel brighter or darker, the more often the surer it is of real ones.
 
 # %% tags=["hide-input"]
 ablation = recorded("what_matters")
