@@ -234,7 +234,7 @@ rule shard:
 # ---- methods ----
 
 
-EMBEDDING = ("tap", "turns")  # settings of a row that its training knows nothing of
+EMBEDDING = ("tap",)  # settings of a row that its training knows nothing of
 
 
 def options(settings):
@@ -302,7 +302,7 @@ def embed_options(w):
         settings = {name: settings[name] for name in EMBEDDING if name in settings}
     else:
         settings = settings | {"seed": SEED}
-    return options(settings | {"name": w.method})
+    return options(settings | {"ways": config.get("ways", 1), "name": w.method})
 
 
 rule embed:

@@ -156,7 +156,7 @@ def embed(
     part: str | None = None,
     preset: str | None = None,
     seed: int = 0,
-    turns: bool = False,
+    ways: int = 1,
     tiles: int = 1,
     tap: str | None = None,
     name: str | None = None,
@@ -170,7 +170,7 @@ def embed(
         part: which part of the sites, say 3/16 for the third of sixteen; `gandl join` puts them together.
         preset: for a method by name.
         seed: for a method by name.
-        turns: average over the eight ways to lay a crop.
+        ways: in how many of the eight ways each crop is laid: 1 (as it lies), 2, 4 or 8; others for the next crop.
         tiles: cut each site into tiles x tiles parts, each a row of its own.
         tap: where to read a network: penultimate or blocks; what its configuration says where not given.
         name: what tables call this embedding, where the method's own name would not tell two of them apart.
@@ -190,7 +190,7 @@ def embed(
     k_of_n = None if part is None else tuple(map(int, part.split("/")))
     if part is None:
         store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
-    found = embedding.embed(method, store, provenance=provenance, part=k_of_n, turns=turns, tiles=tiles)
+    found = embedding.embed(method, store, provenance=provenance, part=k_of_n, ways=ways, tiles=tiles)
     profiles.write(found, out)
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from gandl_lib import checkpoints
 from gandl_lib.methods import METHODS, lookup
 from gandl_lib.shards import Shards
-from gandl_lib.views import crop_grid, dihedral, scale
+from gandl_lib.views import crop_grid, lay, scale
 
 
 def open_method(
@@ -100,7 +100,7 @@ def embed(
     sites: np.ndarray | None = None,
     part: tuple[int, int] | None = None,
     tiles: int = 1,
-    turns: bool = False,
+    ways: int = 1,
     batch: int = 64,
     progress: bool = True,
 ) -> anndata.AnnData:
@@ -116,14 +116,14 @@ def embed(
             together again. Stretches end where batches do, so that every image meets the same batch mates as in one
             go, and the numbers are the same bits.
         tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
-        turns: also average over the eight ways to lay a crop (eight times the work).
+        ways: in how many of the eight ways each crop is laid (`views.lay`), which multiplies the work; 1: as it lies.
         batch: crops a forward pass; it does not change the result.
 
     Returns:
         AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
 
     Raises:
-        ValueError: there are more parts than batches, or no such part.
+        ValueError: there are more parts than batches, or no such part; ways is not 1, 2, 4 or 8.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
     size, trained_um = method.crop_px, provenance.get("pixel_um")
@@ -132,7 +132,7 @@ def embed(
     device = next((p.device for p in method.parameters()), torch.device("cpu"))
     was_training = method.training
     method.eval()
-    copies = side**2 * (8 if turns and size else 1)
+    copies = side**2 * (ways if size else 1)
     per_read = max(1, batch // (side * tiles) ** 2)
     reads = range(0, len(rows), per_read)
     if part is not None:
@@ -155,8 +155,7 @@ def embed(
             images = resample(scale(images.to(device), shards.limits), shards.pixel_um, trained_um)
             images = cut(images, tiles)
             if size is not None:
-                images = crop_grid(images, size, side)
-                images = dihedral(images) if turns else images
+                images = lay(crop_grid(images, size, side), side, ways)
             found = torch.cat([method.embed(crops) for crops in images.split(batch)])
             found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
             if start == 0:  # only now is the number of features known
@@ -172,7 +171,7 @@ def embed(
         | {
             "crops": side**2,
             "tiles": tiles**2,
-            "turns": turns,
+            "ways": ways if size else 1,
             "crop_px": size,
             "simulated": shards.simulated,
             "limits": shards.limits.tolist(),

@@ -42,6 +42,8 @@ from gandl_lib.shards import write as write_shards
 METHOD, BASELINES = "gandl", ("gandl-random", "intensity")
 SHIPPED = Path(__file__).parents[1] / "weights"
 PRESET = "quick32"
+WAYS = 2
+"""In how many of the eight ways each crop is laid: twice the time, and most of what all eight bring (chapter 04)."""
 TASK = "C+ vs C-"
 CROP_UM = 40.0
 """About two cells: what a crop of the network that is trained here should show at least."""
@@ -284,7 +286,7 @@ def _embed(source: str, shards: Shards, out: Path, name: str, preset: str | None
         method, provenance = embedding.open_method(source, shards.channels, preset, seed)
         provenance["method"] = name
         provenance["trained_on_simulated"] = provenance.get("simulated")  # `simulated` will be that of these images
-        profiles.write(embedding.embed(method, shards, provenance=provenance), path)
+        profiles.write(embedding.embed(method, shards, provenance=provenance, ways=WAYS), path)
     return profiles.read(path)
 
 

@@ -110,6 +110,7 @@ def cost(
     shape: tuple[int, int, int] = RXRX19A_SHAPE,
     devices: tuple[int, ...] = (1, 8),
     crops_per_second: float = 0.0,
+    ways: int = 1,
 ) -> pd.DataFrame:
     """What sharding and embedding a screen would take, by this module's two formulas.
 
@@ -119,6 +120,7 @@ def cost(
         sites, shape: of the screen, shape (C, H, W).
         devices: numbers of them to share the work.
         crops_per_second: that one device of yours embeds; 0 for what a core did when `measured` was.
+        ways: in how many ways each crop is laid (`views.lay`).
 
     Returns:
         One row a stage: `stage`, `device` (`core here` or `your device`), `per_second` of one of them, `unit`, and
@@ -131,7 +133,8 @@ def cost(
         raise ValueError(
             f"rates must not be negative, sites and devices at least 1; found {crops_per_second}, {sites}, {devices}."
         )
-    work = {"values": int(np.prod(shape)), "crops": crops_per_side(min(shape[1:]), crop_px) ** 2}
+    crops = crops_per_side(min(shape[1:]), crop_px) ** 2 * (ways if crop_px else 1)
+    work = {"values": int(np.prod(shape)), "crops": crops}
     rows = []
     for row in measured[measured["stage"].isin(["shard", "embed"])].itertuples():
         yours = row.stage == "embed" and crops_per_second > 0

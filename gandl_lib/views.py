@@ -86,12 +86,30 @@ def turn(images: Tensor, element: int) -> Tensor:
     return images.flip(-1) if element >= 4 else images
 
 
-def dihedral(images: Tensor) -> Tensor:
-    """(N, C, S, S) in all eight ways: (8 N, C, S, S), the eight of the first image, then those of the second."""
-    _, c, height, width = images.shape
-    if height != width:
-        raise ValueError(f"only square images have eight ways to lie; got {height}x{width}.")
-    return torch.stack([turn(images, element) for element in range(8)], dim=1).reshape(-1, c, height, width)
+def lay(crops: Tensor, per_side: int, ways: int) -> Tensor:
+    """Crops of `crop_grid`, each in `ways` of the eight ways it can lie.
+
+    Which of them goes by the diagonals of the grid: crops that overlap differ, and the image as a whole is seen in all
+    eight. With one way a crop stays as it lies.
+
+    Args:
+        crops: (N per_side^2, C, S, S).
+        ways: 1, 2 (of one turn, and its mirror image), 4 or 8 (all).
+
+    Returns:
+        (N per_side^2 ways, C, S, S), those of the first crop, then those of the second.
+    """
+    if ways not in (1, 2, 4, 8):
+        raise ValueError(f"ways must be 1, 2, 4 or 8; found {ways}.")
+    if ways == 1:
+        return crops
+    places = crops.unflatten(0, (-1, per_side**2)).unbind(1)  # of each crop in the grid: [NCSS]
+    laid = [
+        turn(place, (k % per_side - k // per_side + j * 8 // ways) % 8)
+        for k, place in enumerate(places)
+        for j in range(ways)
+    ]
+    return torch.stack(laid, dim=1).flatten(0, 1)
 
 
 def resized_crops(images: Tensor, share: tuple[float, float]) -> Tensor:

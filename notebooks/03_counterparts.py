@@ -71,8 +71,9 @@ table(narrate.methods(methods), "The embeddings of this build.")
 narrate.counterparts(methods, ("supervised", "imagenet-collapsed", "imagenet-concatenated", "convae", "mae", "contrad"))
 
 # %% [markdown]
-# Every {term}`profile` is made the same way. A network sees overlapping crops of a site, or the whole of it, and its numbers
-# are averaged over the crops. Training loop, embedding, normalisation and evaluation exist once, for all of them.
+# Every {term}`profile` is made the same way. A network sees overlapping crops of a site, each laid in two of the eight ways
+# in which a square can lie, or the whole of it, and its numbers are averaged. Training loop, embedding, normalisation and
+# evaluation exist once, for all of them.
 #
 # ## Two that cost nothing
 #

@@ -48,6 +48,7 @@ from gandl_lib import figures, narrate, profiles, report, throughput
 from gandl_lib.chapters import check_parameters, need
 from gandl_lib.embed import open_method
 from gandl_lib.figures import show, table
+from gandl_lib.screen import WAYS
 from gandl_lib.shards import Shards
 
 check_parameters(globals(), "profile", "crops_per_second")
@@ -221,16 +222,16 @@ narrate.what_to_distrust(
 #
 # A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
 # a cluster for time one wants to know for how long. Every pixel is decoded and packed once, and every crop passes through
-# the network once; nothing else grows with the screen. So the rates of a few sites, measured here and now, say what all of
-# them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as RxRx19a's are), and of the
-# small network that is shipped, `quick32`; the paper's is larger by far.
+# the network in two of the ways it can lie; nothing else grows with the screen. So the rates of a few sites, measured here
+# and now, say what all of them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as
+# RxRx19a's are), and of the small network that is shipped, `quick32`; the paper's is larger by far.
 
 # %%
 screen_data, packed = need(profile, "data/screen?", "shards/screen.zarr")
 timed, source = (Shards(packed), screen_data) if screen_data else (shards, data)
 network, made = open_method("gandl-random", timed.channels, "quick32")
 rates = throughput.rates(source, timed, network, made)
-cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second)
+cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second, ways=WAYS)
 
 # %% tags=["remove-input"]
 narrate.throughput(rates)

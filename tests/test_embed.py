@@ -10,7 +10,7 @@ from gandl_lib import shards
 from gandl_lib.embed import crops_per_side, embed, open_method, resample
 from gandl_lib.methods import gandl
 from gandl_lib.methods.intensity import QUANTILES, Intensity, IntensityConfig
-from gandl_lib.views import crop_grid, dihedral, scale
+from gandl_lib.views import crop_grid, lay, scale
 
 SMALL = gandl.GANDLConfig(network=gandl.StyleGAN2Config(resolution=8, width_base=64, width_max=8, latent=8), batch=2)
 
@@ -24,14 +24,13 @@ def profiles(method, store, **options):
     return embed(method, store, provenance={"method": "m"}, progress=False, **options)
 
 
-@pytest.mark.parametrize("turns", [False, True])
-def test_a_site_is_the_mean_of_its_crops_in_any_batch(store, turns):
+@pytest.mark.parametrize("ways", [1, 2, 8])
+def test_a_site_is_the_mean_of_its_crops_in_any_batch(store, ways):
     method = gandl.GANDL(SMALL, 5).eval()
-    found = profiles(method, store, batch=64, turns=turns)
-    np.testing.assert_allclose(found.X, profiles(method, store, batch=5, turns=turns).X, rtol=1e-4, atol=1e-5)
+    found = profiles(method, store, batch=64, ways=ways)
+    np.testing.assert_allclose(found.X, profiles(method, store, batch=5, ways=ways).X, rtol=1e-4, atol=1e-5)
     for i in (0, 7):
-        crops = crop_grid(scale(store.read(i)[None], store.limits), 8, 3)
-        crops = dihedral(crops) if turns else crops
+        crops = lay(crop_grid(scale(store.read(i)[None], store.limits), 8, 3), 3, ways)
         twin = torch.stack([method.embed(crop[None])[0] for crop in crops]).mean(dim=0)
         np.testing.assert_allclose(found.X[i], twin, rtol=1e-4, atol=1e-5)
     assert found.obs["site_id"].tolist() == store.wells["site_id"].tolist()

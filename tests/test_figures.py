@@ -436,6 +436,23 @@ def test_longer_training_is_told_by_variant_and_screen():
         assert list(shown) == [str(narrate.Score.of(row)) for row in of.itertuples()]
 
 
+def test_ways_are_columns_and_what_they_cost_the_last_row():
+    rows = [
+        (m, s, w, a, 0.03 * w)
+        for m, a in (("gandl", 0.9), ("gandl-random", 0.7))
+        for s in ("well", "plate")
+        for w in (1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "split", "ways", "accuracy", "cpu_seconds_a_site"])
+    table = table.assign(ci_low=table["accuracy"] - 0.03, ci_high=table["accuracy"] + 0.03 / table["ways"])
+    told = narrate.eight_ways(table)
+    assert list(told.columns) == ["method", "held out", "as they lie", "2 ways"]
+    for row in table.itertuples():
+        of = told[(told["method"] == figures.name(row.method)) & (told["held out"] == f"{row.split}s")]
+        assert of[{1: "as they lie", 2: "2 ways"}[row.ways]].item() == str(narrate.Score.of(row))
+    assert list(told.iloc[-1][["as they lie", "2 ways"]]) == ["1.0", "2.0"]
+
+
 def test_what_matters_sorts_the_variants_by_the_default():
     table = variants(default=(0.7, 0.9), narrow=(0.6, 0.8), wide=(0.95, 0.97), same=(0.88, 0.91))
     first, second = repr(narrate.what_matters(table, "plate")).splitlines()

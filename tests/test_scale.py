@@ -264,6 +264,10 @@ def test_costs_are_work_over_rate():
     yours = throughput.cost(rates, 32, 100, (2, 64, 64), (1, 4), crops_per_second=900.0).set_index("stage")
     assert yours.loc["embed", "hours_on_1"] == pytest.approx(1 / 3600) and yours.loc["embed", "device"] == "your device"
     assert yours.loc["shard"].equals(found.loc["shard"])
+    for crop_px, times in ((32, 2), (None, 1)):  # who looks at whole sites sees them once, however they could lie
+        once, twice = (throughput.cost(rates, crop_px, 100, (2, 64, 64), ways=w).set_index("stage") for w in (1, 2))
+        assert twice.loc["embed", "hours_on_1"] == pytest.approx(times * once.loc["embed", "hours_on_1"])
+        assert twice.loc["shard"].equals(once.loc["shard"])
     assert "No GPU was measured" in repr(narrate.cost_of_screen(found.reset_index(), 100))
     assert "900 crops a second, is the one given" in repr(narrate.cost_of_screen(yours.reset_index(), 100))
     assert "On one core" in repr(narrate.throughput(rates))

@@ -25,6 +25,7 @@ EVIL = '<script>alert("x")</script> & $\\frac{1$ 薬'
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "PRESET", "tiny")
+    monkeypatch.setattr(screen, "WAYS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def done(tmp_path_factory) -> Path:
     (data / "metadata.csv").write_text(table, encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(screen, "PRESET", "tiny")
+        patch.setattr(screen, "WAYS", 1)
         screen.screen(data, folder / "out", images=32)
     return folder / "out"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandl_lib.shards import Shards, write
-from gandl_lib.views import TrainingCrops, crop_grid, dihedral, lift, scale, turn, unlift, unscale
+from gandl_lib.views import TrainingCrops, crop_grid, lay, lift, scale, turn, unlift, unscale
 
 LIMITS = np.array([[10, 200], [0, 255], [3, 4]], np.float32)
 
@@ -91,16 +89,27 @@ def test_the_eight_ways_are_a_group_of_eight():
     assert table != [list(row) for row in zip(*table, strict=True)]  # turns and flips do not commute
 
 
-def test_dihedral_puts_the_eight_of_an_image_together():
-    images = torch.rand(2, 3, 4, 4)
-    copies = dihedral(images).reshape(2, 8, 3, 4, 4)
-    for n, element in itertools.product(range(2), range(8)):
-        assert torch.equal(copies[n, element], turn(images[n], element))
-    assert set(map(tuple, dihedral(copies.reshape(16, 3, 4, 4))[:, 0, 0].tolist())) == set(
-        map(tuple, copies.reshape(16, 3, 4, 4)[:, 0, 0].tolist())
-    )
-    with pytest.raises(ValueError, match="only square images .* got 4x5"):
-        dihedral(torch.zeros(1, 1, 4, 5))
+@pytest.mark.parametrize(("per_side", "ways"), [(1, 8), (3, 2), (7, 1), (7, 2), (8, 4), (2, 8)])
+def test_crops_are_laid_in_that_many_ways_and_neighbours_in_others(per_side, ways):
+    crops = torch.rand(2 * per_side**2, 3, 4, 4)
+    found = lay(crops, per_side, ways).unflatten(0, (-1, ways))
+    eight = torch.stack([turn(crops, element) for element in range(8)], dim=1)  # [N8CSS]
+    laid = (found[:, :, None] == eight[:, None]).flatten(3).all(dim=3)  # [crop, copy, which of the eight]
+    assert laid.sum(dim=2).eq(1).all() and laid.sum(dim=1).le(1).all()  # no way twice
+    seen = laid.any(dim=1).unflatten(0, (2, per_side, per_side))
+    assert torch.equal(seen[0], seen[1])  # of its place alone, not of the image or the batch
+    if ways == 1:
+        assert torch.equal(found[:, 0], crops)
+    elif per_side > 1 and ways < 8:
+        assert not (seen[:, 1:] & seen[:, :-1]).any() and not (seen[:, :, 1:] & seen[:, :, :-1]).any()
+    if per_side >= 7 and ways > 1:
+        often = seen.sum(dim=(0, 1, 2))
+        assert often.min() >= 0.8 * often.max()  # all eight, about equally often
+
+
+def test_no_other_number_of_ways():
+    with pytest.raises(ValueError, match="ways must be 1, 2, 4 or 8; found 3"):
+        lay(torch.rand(1, 1, 4, 4), 1, 3)
 
 
 # ---- the stream of training crops ----

@@ -82,21 +82,24 @@ def held_out_plates(scores: pd.DataFrame, method: str = METHOD, normalisation: s
     return points(*sentences) if sentences else say("This screen has too few plates to hold any out.")
 
 
-def eight_ways(table: pd.DataFrame) -> Output:
-    """What averaging over the eight ways to lay a crop adds, to a trained network and an untrained one, and its price.
+def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: accuracy by the number of ways in which each crop was laid, and what it costs.
 
     Args:
-        table: of benchmarks/eight_ways.py.
+        measured: what `benchmarks/eight_ways.py` writes.
     """
-    sentences = []
-    for (split, method), part in table.groupby(["split", "method"], sort=False):
-        by = {row.turns: Score.of(row) for row in part.itertuples()}
-        word = {BEATS: "more than", SAME: "not to be told from", BELOW: "less than"}[verdict(by[True], by[False])]
-        sentences.append(
-            f"**{name(method)}, {split}s held out.** {by[True]} in all eight ways, {word} {by[False]} as they lie."
-        )
-    seconds = table.groupby("turns")["cpu_seconds_a_site"].mean()
-    return points(*sentences, f"The price is {seconds[True] / seconds[False]:.1f} times the time.")
+    told = measured.assign(
+        method=measured["method"].map(name),
+        score=[str(Score.of(row)) for row in measured.itertuples()],
+        split=measured["split"] + "s",
+        ways=measured["ways"].map({1: "as they lie"}).fillna(measured["ways"].astype(str) + " ways"),
+    )
+    columns = list(dict.fromkeys(told["ways"]))
+    wide = told.pivot(index=["method", "split"], columns="ways", values="score")[columns]
+    wide = wide.reset_index().rename(columns={"split": "held out"}).rename_axis(columns=None)
+    seconds = told.groupby("ways")["cpu_seconds_a_site"].mean()[columns]
+    price = {k: f"{value:.1f}" for k, value in (seconds / seconds.iloc[0]).items()}
+    return pd.concat([wide, pd.DataFrame([{"method": "time, as they lie = 1", "held out": "", **price}])])
 
 
 def leaks(position: pd.DataFrame, zones: pd.DataFrame) -> Output:
