@@ -84,6 +84,14 @@ def setup_cell() -> str:
     return next(cell.source for cell in jupytext.read(SOURCES[0]).cells if cell.cell_type == "code")
 
 
+def test_tables_that_chapters_ask_for_are_there() -> None:
+    """In every profile: a chapter may read one only where there is a longer run to show."""
+    asked = [m for source in SOURCES for m in re.findall(r'\b(paper|recorded)\("([^"]+)"\)', source.read_text())]
+    assert {kind for kind, _ in asked} == {"paper", "recorded"}
+    for kind, table in asked:
+        assert len(getattr(chapters, kind)(table)), table
+
+
 def test_the_first_cell_installs_and_upgrades_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run it as on Colab, with stand-ins for git and python that write down how they were called."""
     log, tools = tmp_path / "log", tmp_path / "tools"
