@@ -44,11 +44,10 @@ import json
 
 import pandas as pd
 
-from gandl_lib import figures, narrate, profiles, report, throughput
+from gandl_lib import figures, narrate, profiles, report, screen, throughput
 from gandl_lib.chapters import check_parameters, need
 from gandl_lib.embed import open_method
 from gandl_lib.figures import show, table
-from gandl_lib.screen import WAYS
 from gandl_lib.shards import Shards
 
 check_parameters(globals(), "profile", "crops_per_second")
@@ -231,7 +230,7 @@ screen_data, packed = need(profile, "data/screen?", "shards/screen.zarr")
 timed, source = (Shards(packed), screen_data) if screen_data else (shards, data)
 network, made = open_method("gandl-random", timed.channels, "quick32")
 rates = throughput.rates(source, timed, network, made)
-cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second, ways=WAYS)
+cost = throughput.cost(rates, network.crop_px, crops_per_second=crops_per_second, ways=screen.WAYS)
 
 # %% tags=["remove-input"]
 narrate.throughput(rates)
