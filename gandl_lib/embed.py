@@ -117,13 +117,15 @@ def embed(
             go, and the numbers are the same bits.
         tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
         ways: in how many of the eight ways each crop is laid (`views.lay`), which multiplies the work; 1: as it lies.
+            Methods that look at whole sites see them as they lie.
         batch: crops a forward pass; it does not change the result.
 
     Returns:
         AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
 
     Raises:
-        ValueError: there are more parts than batches, or no such part; ways is not 1, 2, 4 or 8.
+        ValueError: there are more parts than batches, or no such part; a method that looks at crops is asked for
+            other than 1, 2, 4 or 8 ways.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
     size, trained_um = method.crop_px, provenance.get("pixel_um")
@@ -132,7 +134,6 @@ def embed(
     device = next((p.device for p in method.parameters()), torch.device("cpu"))
     was_training = method.training
     method.eval()
-    copies = side**2 * (ways if size else 1)
     per_read = max(1, batch // (side * tiles) ** 2)
     reads = range(0, len(rows), per_read)
     if part is not None:
@@ -157,7 +158,7 @@ def embed(
             if size is not None:
                 images = lay(crop_grid(images, size, side), side, ways)
             found = torch.cat([method.embed(crops) for crops in images.split(batch)])
-            found = found.reshape(-1, copies, found.shape[1]).mean(dim=1)
+            found = found.reshape((stop - start) * tiles**2, -1, found.shape[1]).mean(dim=1)
             if start == 0:  # only now is the number of features known
                 X = np.empty((len(rows) * tiles**2, found.shape[1]), np.float32)
             X[start * tiles**2 : stop * tiles**2] = found.float().cpu().numpy()

@@ -187,7 +187,7 @@ table(
 # A field of cells has no up. The network was trained on crops in all eight ways they can lie, so it may be asked about them in
 # all eight. Crops of a site overlap by half, and laying neighbours differently goes a long way: with `gandl embed --ways 2`
 # each crop is seen in two ways, other ones than its neighbours, and the site in all eight. So does this book, for every
-# method that looks at crops. On the same screen of seed 2:
+# row of this chapter that looks at crops. On the same screen of seed 2:
 
 # %% tags=["hide-input"]
 table(

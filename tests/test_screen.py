@@ -24,8 +24,12 @@ EVIL = '<script>alert("x")</script> & $\\frac{1$ 薬'
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen, "PRESET", "tiny")
-    monkeypatch.setattr(screen, "WAYS", 1)
+    be_tiny(monkeypatch)
+
+
+def be_tiny(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(screen, "PRESET", "tiny")
+    patch.setattr(screen, "WAYS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +40,7 @@ def done(tmp_path_factory) -> Path:
     table = (data / "metadata.csv").read_text(encoding="utf-8-sig").replace("sim-antiviral-01", EVIL.replace('"', "'"))
     (data / "metadata.csv").write_text(table, encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen, "PRESET", "tiny")
-        patch.setattr(screen, "WAYS", 1)
+        be_tiny(patch)
         screen.screen(data, folder / "out", images=32)
     return folder / "out"
 

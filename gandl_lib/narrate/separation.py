@@ -22,6 +22,7 @@ from gandl_lib.narrate.words import (
     percent,
     points,
     say,
+    spread,
     verdict,
 )
 
@@ -90,15 +91,12 @@ def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
     """
     told = measured.assign(
         method=measured["method"].map(name),
-        score=[str(Score.of(row)) for row in measured.itertuples()],
         split=measured["split"] + "s",
         ways=measured["ways"].map({1: "as they lie"}).fillna(measured["ways"].astype(str) + " ways"),
     )
-    columns = list(dict.fromkeys(told["ways"]))
-    wide = told.pivot(index=["method", "split"], columns="ways", values="score")[columns]
-    wide = wide.reset_index().rename(columns={"split": "held out"}).rename_axis(columns=None)
-    seconds = told.groupby("ways")["cpu_seconds_a_site"].mean()[columns]
-    price = {k: f"{value:.1f}" for k, value in (seconds / seconds.iloc[0]).items()}
+    wide = spread(told, ["method", "split"], "ways").rename(columns={"split": "held out"})
+    seconds = told.groupby("ways", sort=False)["cpu_seconds_a_site"].mean()
+    price = {k: f"{value:.1f}" for k, value in (seconds / seconds["as they lie"]).items()}
     return pd.concat([wide, pd.DataFrame([{"method": "time, as they lie = 1", "held out": "", **price}])])
 
 

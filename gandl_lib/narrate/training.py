@@ -10,7 +10,20 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib.figures import Output, name
-from gandl_lib.narrate.words import BEATS, BELOW, LEARNT, SAME, VERDICTS, Score, listing, percent, points, say, verdict
+from gandl_lib.narrate.words import (
+    BEATS,
+    BELOW,
+    LEARNT,
+    SAME,
+    VERDICTS,
+    Score,
+    listing,
+    percent,
+    points,
+    say,
+    spread,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,12 +81,8 @@ def trained_longer(measured: pd.DataFrame) -> pd.DataFrame:
     Args:
         measured: rows of separability.csv with `variant`, `n_seen` and `screen`.
     """
-    told = measured.assign(
-        score=[str(Score.of(row)) for row in measured.itertuples()],
-        where=measured["screen"] + "; " + measured["split"] + "s held out",
-    )
-    wide = told.pivot(index=["variant", "n_seen"], columns="where", values="score")[list(told["where"].unique())]
-    wide = wide.reset_index().rename(columns={"n_seen": "images seen"}).rename_axis(columns=None)
+    told = measured.assign(where=measured["screen"] + "; " + measured["split"] + "s held out")
+    wide = spread(told, ["variant", "n_seen"], "where").rename(columns={"n_seen": "images seen"})
     return wide.assign(**{"images seen": wide["images seen"].map("{:,}".format)})
 
 

@@ -118,6 +118,13 @@ def percents(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def spread(scores: pd.DataFrame, lines: Sequence[str], columns: str) -> pd.DataFrame:
+    """A wide table of scores as text: a line each value of `lines`, a column each value of `columns`, as they come."""
+    told = scores.assign(score=[str(Score.of(row)) for row in scores.itertuples()])
+    wide = told.pivot(index=list(lines), columns=columns, values="score")[list(told[columns].unique())]
+    return wide.reset_index().rename_axis(columns=None)
+
+
 def present(wanted: Sequence[str], table: pd.DataFrame, column: str = "method") -> list[str]:
     """Those of `wanted` that a table has; its first value where it has none, for smaller builds have fewer rows.
 
