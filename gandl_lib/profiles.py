@@ -8,11 +8,15 @@ space. Each recipe below undoes what a plate does to all its wells. With mu_p, s
 of a feature over the *reference wells* of plate p (Mascolini et al. 2022 normalise per plate and give no recipe):
 
 * `none`      nothing.
-* `all`       (x - mu_p) / sigma_p, the reference being every well of the plate. Uses no label.
+* `all`       (x - mu_p) / sigma_p, the reference being every well of the plate but its blank ones. Uses no label.
 * `controls`  the same, the reference being the plate's negative controls.
 * `tvn`       typical variation normalisation (Ando et al. 2017): `controls`; then PCA on the pooled controls of all
               plates and unit variance along each component; then CORAL (Sun et al. 2016) per plate, which turns that
               plate's control covariance S_p into the pooled one S:  x (S_p + 0.5 I)^(-1/2) (S + 0.5 I)^(1/2).
+
+**Why no blank wells.** They hold no cells, so they lie far from all others: a few of them widen sigma_p in just those
+features that see whether there are cells, and each plate's number of them moves its mu_p. Where they are nearly all
+that a plate has, nobody knew what was in them, and they are its reference.
 
 **Which wells are negative controls.** Those of role `C-` (infected, no compound); in a screen without any, those of
 role `untreated`. Never `C+` or `UV`: the class to be told apart from C- must not set the zero. `controls` and `tvn` do
@@ -381,10 +385,13 @@ def is_negative_control(obs: pd.DataFrame) -> np.ndarray:
 
 def _plates(obs: pd.DataFrame, reference: np.ndarray, how: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per plate the indices of its rows and of its reference rows; ValueError if a plate has too few of the latter."""
-    wells = np.asarray(obs["well_id"])
+    wells, blank = np.asarray(obs["well_id"]), np.asarray(obs["role"] == "blank")
     plates, short = [], []
     for plate, rows in obs.groupby("plate_id", observed=True).indices.items():
         fitted = rows[reference[rows]]
+        filled = fitted[~blank[fitted]]
+        if len(set(wells[filled])) >= MIN_REFERENCE_WELLS:
+            fitted = filled
         n_wells = len(set(wells[fitted]))
         if n_wells < MIN_REFERENCE_WELLS:
             roles = ", ".join(f"{n} {role}" for role, n in obs.iloc[rows]["role"].value_counts().items() if n)

@@ -181,8 +181,8 @@ narrate.plate_variance(before[2], after[2])
 # The paper normalises "per plate to remove inter-plate variance" and gives no recipe. With $\mu_p$ and $\sigma_p$ the mean and
 # spread of a feature over the *reference wells* of plate $p$, there are three to choose from here:
 #
-# - `all`: $(x - \mu_p) / \sigma_p$ over every well of the plate. It reads no label, and is what this book uses unless it says
-#   otherwise.
+# - `all`: $(x - \mu_p) / \sigma_p$ over every well of the plate that holds cells. It reads no label, and is what this book uses
+#   unless it says otherwise. (A few empty wells lie so far out that they would set the scale.)
 # - `controls`: the same over the negative controls only. Right where plates hold different compounds, noisy where controls
 #   are few.
 # - `tvn`, {term}`TVN` {cite:p}`ando2017`: `controls`, then the pooled controls are whitened, then each plate's covariance is

@@ -16,11 +16,13 @@ from synthetic_profiles import make_profiles
 from gandl_lib import profiles as P
 
 TREATED = {"remdesivir": (1.0, 1.5, 0.9)}
+WITH_BLANKS = {"C+": 16, "C-": 16, "blank": 2}
 FITTED = ("all", "controls", "tvn")
 
 
 def reference_mask(profiles: AnnData, how: str) -> np.ndarray:
-    return np.ones(profiles.n_obs, bool) if how == "all" else (profiles.obs["role"] == "C-").to_numpy()
+    role = profiles.obs["role"]
+    return ((role != "blank") if how == "all" else (role == "C-")).to_numpy()
 
 
 # ---- normalisation ----
@@ -28,7 +30,7 @@ def reference_mask(profiles: AnnData, how: str) -> np.ndarray:
 
 @pytest.mark.parametrize("how", ["all", "controls"])
 def test_standardising_equals_a_plain_loop(how):
-    p = make_profiles(compounds=TREATED)
+    p = make_profiles(roles=WITH_BLANKS, compounds=TREATED)
     got, reference = P.normalise(p, how), reference_mask(p, how)
     for plate in p.obs["plate_id"].unique():
         on_plate = (p.obs["plate_id"] == plate).to_numpy()
@@ -40,9 +42,11 @@ def test_standardising_equals_a_plain_loop(how):
     assert got.uns["normalisation"] == how and got.uns["provenance"] == p.uns["provenance"]
 
 
-@pytest.mark.parametrize(("how", "samples"), [("all", "all"), ("controls", "Metadata_role == 'C-'")])
+@pytest.mark.parametrize(
+    ("how", "samples"), [("all", "Metadata_role != 'blank'"), ("controls", "Metadata_role == 'C-'")]
+)
 def test_standardising_equals_pycytominer(how, samples):
-    p = make_profiles(compounds=TREATED)
+    p = make_profiles(roles=WITH_BLANKS, compounds=TREATED)
     features = [f"f{j}" for j in range(p.n_vars)]
     table = pd.DataFrame(p.X.astype(float), columns=features, index=p.obs_names)
     table["Metadata_role"], table["Metadata_plate"] = p.obs["role"], p.obs["plate_id"]
@@ -118,6 +122,24 @@ def test_only_negative_controls_within_fit_set_the_zero(how):
     before, after = P.normalise(p, how, fit).X, P.normalise(changed, how, fit).X
     np.testing.assert_allclose(after[~others], before[~others], atol=1e-4)
     assert np.abs(after[others] - before[others]).max() > 1
+
+
+@pytest.mark.parametrize("how", FITTED)
+def test_blank_wells_move_no_other(how):
+    p = make_profiles(roles=WITH_BLANKS, compounds=TREATED)
+    blank = (p.obs["role"] == "blank").to_numpy()
+    changed = p.copy()
+    changed.X[blank] = 100
+    before, after = P.normalise(p, how).X, P.normalise(changed, how).X
+    np.testing.assert_array_equal(after[~blank], before[~blank])
+    assert np.abs(after[blank] - before[blank]).max() > 1
+
+
+def test_a_plate_of_hardly_any_but_blank_wells_is_its_own_reference():
+    p = make_profiles(plates={"HRCE": 2}, roles={"C+": 1, "blank": 6})
+    X = P.normalise(p, "all").X
+    for rows in p.obs.groupby("plate_id").indices.values():
+        np.testing.assert_allclose(X[rows].mean(axis=0), 0, atol=1e-4)
 
 
 def test_untreated_wells_are_the_controls_of_a_screen_without_infection():
