@@ -242,6 +242,19 @@ narrate.what_matters(ablation, "plate")
 # this is a short training: what is slower here may be better after days. One training a variant, so a difference that only
 # just leaves the interval may be this one start's.
 #
+# Half precision deserves a closer look, for it is what makes a GPU fast. The default once more, in both, on the same images:
+
+# %% tags=["hide-input"]
+both = recorded("precisions")
+show(
+    figures.precisions(both),
+    "The running probe of two trainings that differ in precision alone (simulated, recorded; `book/reference/precisions.provenance.json`). Embeddings are computed in fp32 either way.",
+)
+
+# %% tags=["remove-input"]
+narrate.precisions(both)
+
+# %% [markdown]
 # What is ahead after a few minutes need not be so after an hour. So two of the variants that were ahead were trained for longer
 # on the screen of seed 0, as `quick32`, the default, had been, and asked about its control wells and those of a screen of
 # seed 2:

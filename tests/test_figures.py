@@ -111,6 +111,12 @@ def variants(**accuracy: tuple[float, float]) -> pd.DataFrame:
     return table.assign(ci_low=table["accuracy"] - 0.03, ci_high=table["accuracy"] + 0.03)
 
 
+def two_precisions(fp32: float, bf16: float) -> pd.DataFrame:
+    rows = [(p, n, a if n else 0.7) for p, a in (("fp32", fp32), ("bf16", bf16)) for n in (0, 1000, 2000)]
+    table = pd.DataFrame(rows, columns=["precision", "n_seen", "probe_accuracy"])
+    return table.assign(n_test_wells=77, majority_rate=0.6)
+
+
 CURVE_TABLE, POINT_TABLE, TRUTH = dose_tables()
 EFFICACY = positions().query("task == 'E2'").rename(columns={"on": "efficacy"})
 CONFUSION = pd.DataFrame(
@@ -159,6 +165,7 @@ def drawings() -> dict[str, Figure]:
         "plate_effects": figures.plate_effects(statistics()),
         "grey_values": figures.grey_values(np.ones((5, 256), int), CHANNELS, np.tile([0, 200], (5, 1))),
         "probe_curve": figures.probe_curve(stats(0.6, 0.7), 0.6, 0.914),
+        "precisions": figures.precisions(two_precisions(0.9, 0.88)),
         "what_matters": figures.what_matters(variants(default=(0.7, 0.9), narrow=(0.6, 0.8)), "blocks", "plate"),
         "loss_curves": figures.loss_curves(stats(0.6, 0.7)),
         "pca_views": figures.pca_views({"raw": profiles}),
@@ -423,6 +430,14 @@ def test_the_probe_sentence_follows_the_curve():
     assert "taught the network" in repr(narrate.probe(stats(0.6, 0.95), 200))
     assert "bought nothing" in repr(narrate.probe(stats(0.6, 0.63), 50))
     assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
+
+
+def test_half_precision_is_judged_over_the_whole_curve():
+    """Both start alike, and the start does not count: 10 points at 77 wells are more than chance, 2 are not."""
+    assert "cost nothing" in repr(narrate.precisions(two_precisions(0.9, 0.88)))
+    lost = repr(narrate.precisions(two_precisions(0.9, 0.8)))
+    assert "has cost accuracy" in lost and "10.0 points below" in lost
+    assert "was ahead" in repr(narrate.precisions(two_precisions(0.8, 0.95)))
 
 
 def test_longer_training_is_told_by_variant_and_screen():

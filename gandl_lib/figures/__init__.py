@@ -40,4 +40,4 @@ from gandl_lib.figures.scores import (
     probe_sizes,
     replicate_precision,
 )
-from gandl_lib.figures.training import loss_curves, pca_views, probe_curve, what_matters
+from gandl_lib.figures.training import loss_curves, pca_views, precisions, probe_curve, what_matters

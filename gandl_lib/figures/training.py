@@ -77,6 +77,32 @@ def probe_curve(
 
 
 @drawn
+def precisions(curves: pd.DataFrame) -> Figure:
+    """Linear-probe accuracy against images seen, a line a precision.
+
+    Args:
+        curves: precision ("fp32", "bf16"), n_seen, probe_accuracy, majority_rate.
+    """
+    figure, ((axes,),) = canvas(2.8)
+    majority, last = curves["majority_rate"].iloc[0], []
+    for (precision, of), (colour, mark) in zip(
+        curves.groupby("precision", sort=False), ((METHODS["gandl"], "o-"), (SKY, "s-")), strict=True
+    ):
+        axes.plot(of["n_seen"] / 1000, of["probe_accuracy"], mark, color=colour, label=precision, markersize=4)
+        last.append(f"{precision} {percent(of['probe_accuracy'].iloc[-1])}")
+    axes.axhline(majority, color=VERMILLION, linestyle=":", linewidth=1.2, label=f"majority ({percent(majority)})")
+    axes.set(ylabel="linear probe, C+ vs C-")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    _seen(axes)
+    figure.legend(loc="outside lower center", ncols=3)
+    figure.alt = (
+        f"Accuracy of a linear probe against images seen, after {curves['n_seen'].max()} images: {', '.join(last)}; "
+        f"majority rate {percent(majority)}."
+    )
+    return figure
+
+
+@drawn
 def what_matters(measured: pd.DataFrame, tap: str, split: str) -> Figure:
     """Accuracy of GAN-DL's variants, a row each: trained filled, before its first step open; dotted, intensity.
 

@@ -65,6 +65,7 @@ from gandl_lib.narrate.training import (
     explained,
     methods,
     plate_variance,
+    precisions,
     probe,
     probe_size,
     trained_longer,

@@ -37,7 +37,7 @@ def probe(stats: pd.DataFrame, n_wells: int) -> Output:
         n_wells: wells that the probe tests on, for how far chance alone would move it.
     """
     first, last, best = stats["probe_accuracy"].iloc[0], stats["probe_accuracy"].iloc[-1], stats["probe_accuracy"].max()
-    half = [1.96 * np.sqrt(max(p * (1 - p), 1e-4) / n_wells) for p in (first, last)]
+    half = [_by_chance(p, n_wells) for p in (first, last)]
     before, after = (Score(p, p - h, p + h, n_wells) for p, h in zip((first, last), half, strict=True))
     outcome = {
         BEATS: "Training has taught the network something that a straight line can use.",
@@ -50,6 +50,34 @@ def probe(stats: pd.DataFrame, n_wells: int) -> Output:
         f"images {percent(last)} (highest {percent(best)}, at {at:.0f}). With about {n_wells} test wells, chance alone",
         f"moves a single point by ± {100 * max(half):.0f} points. {outcome}",
     )
+
+
+def precisions(curves: pd.DataFrame) -> Output:
+    """Whether training in half precision has cost accuracy, over all points of two curves after the first.
+
+    Args:
+        curves: precision ("fp32", "bf16"), n_seen, probe_accuracy, and n_test_wells of the probe.
+    """
+    by = curves.pivot(index="n_seen", columns="precision", values="probe_accuracy").iloc[1:]
+    apart, chance = (by["bf16"] - by["fp32"]).mean(), _by_chance(by["fp32"].iloc[-1], curves["n_test_wells"].iloc[0])
+    outcome = (
+        "That is no more than chance moves a single point by: half precision has cost nothing that this probe can see."
+        if abs(apart) < chance
+        else "**Half precision has cost accuracy.**"
+        if apart < 0
+        else "Half precision was ahead, and one such pair of trainings does not say why."
+    )
+    fp32, bf16 = (percent(by[precision].iloc[-1]) for precision in ("fp32", "bf16"))
+    return say(
+        f"After {by.index[-1]} images bf16 reads {bf16} and fp32 {fp32}; over all {len(by)} points bf16 lies",
+        f"{100 * abs(apart):.1f} points {'below' if apart < 0 else 'above'} on average (chance: ± {100 * chance:.0f}",
+        f"points a point). {outcome}",
+    )
+
+
+def _by_chance(accuracy: float, n_wells: int) -> float:
+    """Half the 95 % interval of an accuracy on so many wells."""
+    return 1.96 * float(np.sqrt(max(accuracy * (1 - accuracy), 1e-4) / n_wells))
 
 
 def what_matters(measured: pd.DataFrame, split: str) -> Output:
