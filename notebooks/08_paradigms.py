@@ -205,7 +205,8 @@ table(
 # - **One run a setup.** Intervals are over wells. They do not hold the chance of another start, which may be as large.
 # - **Labels and their exam.** The weakly supervised setups learn drug against control and are then asked just that. Test wells
 #   were kept from them, but the question was not. The other exams are fairer to the rest.
-# - **Site means.** An embedding of a setup here is the mean over nine overlapping crops of a site, as they lie; GAN-DL's, of smaller crops,
-#   is over more of them, each laid in two ways. The paper embeds single crops. Means are less noisy, so distances and clusters are not on the paper's scale.
+# - **Site means.** An embedding of a setup here is the mean over nine overlapping crops of a site, as they lie; GAN-DL's, of
+#   smaller crops, is over more of them, each laid in two ways. The paper embeds single crops. Means are less noisy, so
+#   distances and clusters are not on the paper's scale.
 # - **Sixteen rows are sixteen chances.** The best of many equal setups looks better than it is. The sentences above compare it with the
 #   others as if it had been named beforehand.

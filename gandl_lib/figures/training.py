@@ -39,6 +39,15 @@ def _seen(axes: Axes) -> None:
     axes.grid(axis="y")
 
 
+def _probed(axes: Axes, levels: Mapping[str, tuple[float, str, str]]) -> None:
+    """Accuracies of the probe against images seen, with levels to compare them with: (accuracy, colour, dash) each."""
+    for label, (level, colour, dash) in levels.items():
+        axes.axhline(level, color=colour, linestyle=dash, linewidth=1.2, label=f"{label} ({percent(level)})")
+    axes.set_ylabel("linear probe, C+ vs C-")
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    _seen(axes)
+
+
 @drawn
 def probe_curve(
     stats: pd.DataFrame, majority: float, paper: float | None = None, longer: pd.DataFrame | None = None
@@ -62,12 +71,9 @@ def probe_curve(
     axes.plot(
         x, stats["probe_balanced_accuracy"], "o-", color=SKY, label="balanced accuracy", markersize=3, linewidth=1
     )
-    for label, (level, colour, dash) in levels.items():
-        axes.axhline(level, color=colour, linestyle=dash, linewidth=1.2, label=f"{label} ({percent(level)})")
+    _probed(axes, levels)
     low = min(majority, y.min(), stats["probe_balanced_accuracy"].min(), 0.5)
-    axes.set(ylim=(low - 0.03, 1.01), ylabel="linear probe, C+ vs C-")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-    _seen(axes)
+    axes.set_ylim(low - 0.03, 1.01)
     figure.legend(loc="outside lower center", ncols=2)
     figure.alt = (
         f"Accuracy of a linear probe against images seen: {percent(y.iloc[0])} untrained, {percent(y.iloc[-1])} at "
@@ -85,15 +91,11 @@ def precisions(curves: pd.DataFrame) -> Figure:
     """
     figure, ((axes,),) = canvas(2.8)
     majority, last = curves["majority_rate"].iloc[0], []
-    for (precision, of), (colour, mark) in zip(
-        curves.groupby("precision", sort=False), ((METHODS["gandl"], "o-"), (SKY, "s-")), strict=True
-    ):
+    for precision, colour, mark in (("fp32", METHODS["gandl"], "o-"), ("bf16", SKY, "s-")):
+        of = curves[curves["precision"] == precision]
         axes.plot(of["n_seen"] / 1000, of["probe_accuracy"], mark, color=colour, label=precision, markersize=4)
         last.append(f"{precision} {percent(of['probe_accuracy'].iloc[-1])}")
-    axes.axhline(majority, color=VERMILLION, linestyle=":", linewidth=1.2, label=f"majority ({percent(majority)})")
-    axes.set(ylabel="linear probe, C+ vs C-")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-    _seen(axes)
+    _probed(axes, {"majority": (majority, VERMILLION, ":")})
     figure.legend(loc="outside lower center", ncols=3)
     figure.alt = (
         f"Accuracy of a linear probe against images seen, after {curves['n_seen'].max()} images: {', '.join(last)}; "
