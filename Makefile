@@ -41,7 +41,7 @@ bench: $(READY)  ## images a second against the plain reference; the other scrip
 	python benchmarks/training_speed.py
 
 notebooks: $(READY)  ## write notebooks/*.ipynb anew from the .py beside them
-	python -m gandl_lib.chapters notebooks
+	python -m gandl_book.chapters notebooks
 
 # Versions already in the lock stay; delete a line (or the file) to let that package move.
 # torch comes first and pinned: a bare `torch` or a range pulls gigabytes of CUDA packages.

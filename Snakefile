@@ -5,7 +5,7 @@
 #     snakemake --cores all results/quick/runs/gandl/weights.safetensors
 #
 # A job runs again when the content of an input, its command or its parameters changed. Its inputs hold the library files
-# that its result depends on, listed here, so that work on one stage leaves the others alone.
+# that its result depends on, found by following imports (`sources`), so that work on one stage leaves the others alone.
 
 import fcntl
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, workflow.basedir)
-from gandl_lib import chapters
+sys.path[:0] = [workflow.basedir, str(Path(workflow.basedir, "book"))]
+from gandl_book import chapters, sources
 
 # A run that was killed leaves Snakemake's lock behind, and the next would refuse to start. The system's lock dies with its
 # holder: whoever gets it knows that nobody else is here.
@@ -29,40 +29,10 @@ except BlockingIOError:
     pass
 
 
-def library(modules):
-    return [f"gandl_lib/{module}.py" for module in modules.split()]
-
-
-DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
-SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
-SHARD_SRC = DATASETS_SRC + library("shards")
-CONVOLUTION_SRC = library("nn/convolution nn/winograd")
-GANDL_SRC = CONVOLUTION_SRC + library("losses augment nn/layers nn/stylegan2 methods/gandl")
-IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
-METHOD_SRC = {
-    "gandl": GANDL_SRC,
-    "gandl-random": GANDL_SRC,
-    "contrad": GANDL_SRC + library("methods/contrad"),
-    "intensity": library("methods/intensity"),
-    "supervised": library("methods/supervised nn/small_cnn nn/densenet splits"),
-    "mae": library("methods/mae nn/vit"),
-    "transformer": library("methods/transformer"),
-    "imagenet-collapsed": IMAGENET_SRC,
-    "imagenet-concatenated": IMAGENET_SRC,
-    "convae": CONVOLUTION_SRC + library("methods/autoencoders nn/autoencoder nn/stylegan2 nn/layers nn/pretrained nn/squeezenet"),
-}
-PARADIGM_SRC = library("nn/paradigms methods/paradigms")
-CYTOGAN_SRC = CONVOLUTION_SRC + library("losses nn/dcgan methods/cytogan")
-METHOD_SRC |= dict.fromkeys(("dcgan", "lsgan", "wgan-gp", "vae", "dcgan-random"), CYTOGAN_SRC)
-DRUGS_SRC = library("datasets/_simulation datasets/_processes datasets/bbbc021 datasets/cells datasets/mcf7 datasets/simulated_drugs")
-ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path("gandl_lib/nn").glob("*.py")]))
-TRAIN_SRC = library("views train train_config checkpoints")  # the linear probe only watches
-EMBED_SRC = library("views embed checkpoints")
-EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
-OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
-PAGE_SRC = library("evaluate/leaks") + [str(p) for f in ("figures", "narrate") for p in sorted(Path("gandl_lib", f).glob("*.py"))]
-CHAPTER_SRC = library("chapters throughput") + PAGE_SRC
-BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
+LAYOUTS_SRC = sources.closure("shards", "datasets")
+TRAIN_SRC, EMBED_SRC = sources.closure("train"), sources.closure("embed")
+BOOK_SRC = ["_config.yml", "_toc.yml"]
+BOOK_SRC += sorted(str(p) for p in Path("book").rglob("*.*") if not {"chapters", "gandl_book"} & set(p.parts))
 
 
 # ---- profile ----
@@ -94,8 +64,9 @@ if "GANDL_NO_IMAGENET" in os.environ:
 
 # Screens by name: made by the simulator, or a folder that is there already.
 SCREENS = {"screen": config["screen"]} | ({"unseen": config["unseen"]} if config.get("unseen") else {})
-REAL_CELLS = Path(os.environ.get("GANDL_DATA") or "../shared/data", "rxrx1")
-if (REAL_CELLS / "metadata.csv").exists():
+REAL = os.environ.get("GANDL_DATA")  # a folder of real screens, as `gandl fetch` leaves them
+REAL_CELLS = Path(REAL or "GANDL_DATA", "rxrx1")
+if REAL and (REAL_CELLS / "metadata.csv").exists():
     SCREENS["rxrx1"] = {"folder": str(REAL_CELLS)}
 else:
     print(f"No {REAL_CELLS}/metadata.csv (GANDL_DATA): no zero-shot test on real RxRx1 cells.", file=sys.stderr)
@@ -133,9 +104,9 @@ GENERATORS = [
 if GENERATORS:
     TABLES += ["generation.csv"]
 REAL_DRUGS = REAL_CELLS.with_name("bbbc021")
-if not REAL_DRUGS.is_dir():
+if not REAL or not REAL_DRUGS.is_dir():
     print(f"No {REAL_DRUGS} (GANDL_DATA): no mechanisms of action from real profiles.", file=sys.stderr)
-DRUG_PROFILES = [f"{R}/profiles/bbbc021/cellprofiler.h5ad"] * REAL_DRUGS.is_dir()
+DRUG_PROFILES = [f"{R}/profiles/bbbc021/cellprofiler.h5ad"] * bool(REAL and REAL_DRUGS.is_dir())
 DRUG_PROFILES += [f"{R}/profiles/cells/{method}.h5ad" for method in (LEARNT | BESIDE)]
 if DRUG_PROFILES:
     TABLES += ["moa.csv", "moa_confusion.csv"]
@@ -199,7 +170,7 @@ def data_folder(screen):
 
 rule simulate:
     input:
-        SIMULATE_SRC,
+        sources.closure("simulate.screens"),
     output:
         f"{R}/data/{{screen}}/metadata.csv",
         f"{R}/data/{{screen}}/truth.csv",
@@ -218,7 +189,7 @@ rule simulate:
 rule shard:
     input:
         lambda w: f"{data_folder(w.screen)}/metadata.csv",
-        SHARD_SRC,
+        LAYOUTS_SRC,
     output:
         f"{R}/shards/{{screen}}.zarr/zarr.json",
     params:
@@ -252,7 +223,7 @@ rule train:
     input:
         f"{R}/shards/screen.zarr/zarr.json",
         TRAIN_SRC,
-        lambda w: METHOD_SRC.get(method_of(w), ANY_METHOD_SRC),
+        lambda w: sources.method(method_of(w)),
     output:
         f"{R}/runs/{{method}}/weights.safetensors",
     params:
@@ -272,7 +243,7 @@ rule generation:
     input:
         [METHODS[m].get("weights", f"{R}/runs/{m}/weights.safetensors") for m in GENERATORS],
         shards=f"{R}/shards/screen.zarr/zarr.json",
-        src=METHOD_SRC["contrad"] + library("views nn/small_cnn generate evaluate/generation"),
+        src=sources.closure("gandl_book.generate") + sources.method("contrad"),
     output:
         f"{R}/generation.csv",
     params:
@@ -310,7 +281,7 @@ rule embed:
         lambda w: f"{R}/runs/{w.method}/weights.safetensors" if "images" in METHODS[w.method] else METHODS[w.method].get("weights", []),
         lambda w: f"{R}/shards/{screen_of(w)}.zarr/zarr.json",
         EMBED_SRC,
-        lambda w: METHOD_SRC.get(method_of(w), ANY_METHOD_SRC),
+        lambda w: sources.method(method_of(w)),
     output:
         f"{R}/profiles/{{other}}{{method}}.h5ad",
     params:
@@ -341,7 +312,7 @@ if PARTS > 1:
     rule join:
         input:
             parts=[f"{R}/parts/{PARTS}/{{other}}{{method}}/{k}.h5ad" for k in range(1, PARTS + 1)],
-            src=library("profiles"),
+            src=sources.closure("profiles"),
         output:
             f"{R}/profiles/{{other}}{{method}}.h5ad",
         shell:
@@ -357,7 +328,7 @@ use rule train as train_setup with:
     input:
         f"{R}/shards/drugs.zarr/zarr.json",
         TRAIN_SRC,
-        PARADIGM_SRC,
+        lambda w: sources.method(SETUPS[w.setup].get("method", w.setup)),
     output:
         f"{R}/runs/{{setup}}/weights.safetensors",
     params:
@@ -374,7 +345,7 @@ use rule embed as embed_setup with:
         lambda w: f"{R}/runs/{w.setup}/weights.safetensors" if "images" in SETUPS[w.setup] else [],
         f"{R}/shards/drugs.zarr/zarr.json",
         EMBED_SRC,
-        PARADIGM_SRC,
+        lambda w: sources.method(SETUPS[w.setup].get("method", w.setup)),
     output:
         f"{R}/profiles/drugs/{{setup}}.h5ad",
     params:
@@ -389,7 +360,7 @@ use rule embed as embed_setup with:
 
 rule simulate_drugs:
     input:
-        DRUGS_SRC,
+        sources.closure("simulate.drugs"),
     output:
         f"{R}/data/mechanisms/BBBC021_v1_image.csv",
     params:
@@ -405,8 +376,7 @@ rule simulate_drugs:
 use rule shard as shard_drugs with:
     input:
         f"{R}/data/mechanisms/BBBC021_v1_image.csv",
-        SHARD_SRC,
-        library("datasets/bbbc021"),
+        LAYOUTS_SRC,
     output:
         f"{R}/shards/mechanisms.zarr/zarr.json",
     params:
@@ -418,7 +388,7 @@ use rule shard as shard_drugs with:
 rule cells:
     input:
         f"{R}/shards/mechanisms.zarr/zarr.json",
-        library("cells shards"),
+        sources.closure("cells"),
     output:
         f"{R}/shards/cells.zarr/zarr.json",
     params:
@@ -435,7 +405,7 @@ use rule train as train_model with:
     input:
         f"{R}/shards/cells.zarr/zarr.json",
         TRAIN_SRC,
-        lambda w: METHOD_SRC[w.model],
+        lambda w: sources.method(w.model),
     output:
         f"{R}/runs/cells-{{model}}/weights.safetensors",
     params:
@@ -452,7 +422,7 @@ use rule embed as embed_model with:
         lambda w: f"{R}/runs/cells-{w.model}/weights.safetensors" if w.model in LEARNT else [],
         f"{R}/shards/cells.zarr/zarr.json",
         EMBED_SRC,
-        lambda w: METHOD_SRC[w.model],
+        lambda w: sources.method(w.model),
     output:
         f"{R}/profiles/cells/{{model}}.h5ad",
     params:
@@ -472,7 +442,7 @@ def profiles(other=""):
 rule separability:
     input:
         profiles=profiles(),
-        src=[*EVALUATE_SRC, *library("evaluate/separability evaluate/paired evaluate/cost")],
+        src=sources.evaluation("separability"),
     output:
         f"{R}/separability.csv",
         f"{R}/paired.csv",
@@ -488,7 +458,7 @@ rule separability:
 rule probe_size:
     input:
         profiles=profiles(),
-        src=[*EVALUATE_SRC, *library("evaluate/probe_size evaluate/separability")],
+        src=sources.evaluation("probe-size"),
     output:
         f"{R}/probe_size.csv",
     params:
@@ -500,7 +470,7 @@ rule probe_size:
 rule replicates:
     input:
         profiles=profiles(),
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/replicates.py"],
+        src=sources.evaluation("replicates"),
     output:
         f"{R}/replicates.csv",
     params:
@@ -512,7 +482,7 @@ rule replicates:
 rule axes:
     input:
         profiles=profiles(),
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/axes.py"],
+        src=sources.evaluation("axes"),
     output:
         f"{R}/axes.csv",
         f"{R}/efficacy.csv",
@@ -526,7 +496,7 @@ rule dose_response:
     input:
         profiles=profiles(),
         truth=f"{R}/data/screen/truth.csv" if "simulate" in SCREENS["screen"] else [],
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/axes.py", "gandl_lib/evaluate/dose_response.py"],
+        src=sources.evaluation("dose-response"),
     output:
         [f"{R}/{table}" for table in TABLES if table.startswith("dose_")],
     params:
@@ -539,7 +509,7 @@ rule dose_response:
 rule zero_shot:
     input:
         profiles=profiles("unseen/"),
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/zero_shot.py"],
+        src=sources.evaluation("zero-shot"),
     output:
         f"{R}/zero_shot.csv",
         f"{R}/zero_shot_summary.csv",
@@ -552,7 +522,7 @@ rule zero_shot:
 use rule zero_shot as zero_shot_rxrx1 with:
     input:
         profiles=profiles("rxrx1/"),
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/zero_shot.py"],
+        src=sources.evaluation("zero-shot"),
     output:
         f"{R}/zero_shot_rxrx1.csv",
         f"{R}/zero_shot_rxrx1_summary.csv",
@@ -560,7 +530,7 @@ use rule zero_shot as zero_shot_rxrx1 with:
 
 rule bbbc021:
     input:
-        library("datasets/bbbc021"),
+        sources.closure("datasets.bbbc021", "profiles"),
     output:
         f"{R}/profiles/bbbc021/cellprofiler.h5ad",
     params:
@@ -572,7 +542,7 @@ rule bbbc021:
 rule moa:
     input:
         profiles=DRUG_PROFILES,
-        src=library("profiles evaluate/moa"),
+        src=sources.evaluation("moa"),
     output:
         f"{R}/moa.csv",
         f"{R}/moa_confusion.csv",
@@ -586,7 +556,7 @@ rule latents:
     input:
         [f"{R}/runs/cells-{model}/weights.safetensors" for model in LEARNT],
         shards=f"{R}/shards/cells.zarr/zarr.json",
-        src=CYTOGAN_SRC + GANDL_SRC + library("cells latents views evaluate/bootstrap"),
+        src=sources.closure("gandl_book.latents") + [file for model in LEARNT for file in sources.method(model)],
     output:
         f"{R}/latent_arithmetic.csv",
         f"{R}/latent_arithmetic_directions.csv",
@@ -603,7 +573,7 @@ rule latents:
 
 rule own_plate:
     input:
-        SIMULATE_SRC,
+        sources.closure("simulate.screens"),
     output:
         f"{R}/own/data/metadata.csv",
     params:
@@ -620,8 +590,8 @@ rule own_screen:
     input:
         f"{R}/own/data/metadata.csv",
         # What decides the numbers; a change begins anew. The rest only rewrites the report.
-        numbers=sorted({*SHARD_SRC, *TRAIN_SRC, *EMBED_SRC, *GANDL_SRC, *EVALUATE_SRC, *OWN_SRC}),
-        page=library("report") + PAGE_SRC,
+        numbers=sorted({*sources.closure("screen.run"), *sources.method("gandl"), *sources.method("intensity")}),
+        page=sources.closure("screen.report"),
     output:
         f"{R}/own/out/report.html",
     params:
@@ -639,10 +609,7 @@ rule paradigms:
     input:
         profiles=[f"{R}/profiles/drugs/{setup}.h5ad" for setup in SETUPS]
         + [f"{R}/profiles/{m}.h5ad" for m in (PARADIGMS["beside"] if PARADIGMS else [])],
-        src=[
-            *EVALUATE_SRC,
-            *library("evaluate/drugs evaluate/distances evaluate/drug_control evaluate/clusters evaluate/paradigms"),
-        ],
+        src=sources.closure("gandl_book.paradigms"),
     output:
         [f"{R}/{table}" for table in PARADIGM_TABLES],
     params:
@@ -681,7 +648,7 @@ rule chapter:
     input:
         "notebooks/{chapter}.py",
         chapter_needs,
-        CHAPTER_SRC,
+        lambda w: sources.chapter(Path(f"notebooks/{w.chapter}.py")),
     output:
         f"{R}/chapters/{{chapter}}.ipynb",
     params:

@@ -37,7 +37,7 @@ class Args:
 
 def make(folder: Path, sites: int, pixels: int) -> Path:
     """A screen of `sites` sites of which eight are different; its folder."""
-    from gandl_lib.datasets import simulated
+    from gandl_lib.simulate import screens as simulated
 
     counts = {"mock": 2, "uv": 0, "blank": 0, "untreated": 2, "compounds": 0, "replicates": 0}
     screen = simulated.Screen(image_px=pixels, sites=2, experiments=(("VERO-1", 1),), **counts)

@@ -28,7 +28,6 @@ Lantuejoul 1979 (watershed). Filters are scikit-image's.
 from __future__ import annotations
 
 import json
-import os
 from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +37,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from gandl_lib import shards
-from gandl_lib.datasets._processes import for_each
+from gandl_lib import files, shards
+from gandl_lib.processes import for_each
 from gandl_lib.shards import Shards
 
 NUCLEUS = "DNA"
@@ -101,7 +100,7 @@ def write(
     if shards.is_written(out, made_from):
         return out
 
-    begun = out.with_name(out.name + ".partial")
+    begun = files.partial_path(out)
     folder = begun / f"sites-{made_from[:12]}"
     if set(begun.glob("*")) - {folder, begun / "store", begun / "done"}:
         raise ValueError(
@@ -285,12 +284,10 @@ def _write_site(store: Shards, folder: Path, channel: int, size: int, masks: boo
     image = store.read(site)
     table, crops = cut(image, *segment(image, channel, store.pixel_um), size, store.pixel_um, masks)
     path = _file(folder, site)
-    partial_path = path.with_suffix(".partial")
-    with open(partial_path, "wb") as file:
+    with files.replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(
             file, table=json.dumps(table.to_dict("list")), crops=to_own_range(crops) if own_range else crops
         )
-    os.replace(partial_path, path)
 
 
 def _table(folder: Path, site: int) -> pd.DataFrame:

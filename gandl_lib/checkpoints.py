@@ -7,7 +7,6 @@ Two files come out of a training run: `state.safetensors` (all that resuming nee
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gandl_lib import files
 from gandl_lib.methods import METHODS
 
 
@@ -31,14 +31,12 @@ def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None
     Raises:
         OSError: the disk is full or the folder not writable.
     """
-    partial = path.with_name(path.name + ".partial")
     contiguous = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    try:
-        save_file(contiguous, partial, metadata={"gandl": json.dumps(header, sort_keys=True)})
-        os.replace(partial, path)
-    except (SafetensorError, OSError) as error:  # a full disk is the former
-        partial.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path} ({error}); make room there and run the same command again") from error
+    with files.replacing(path) as partial:
+        try:
+            save_file(contiguous, partial, metadata={"gandl": json.dumps(header, sort_keys=True)})
+        except SafetensorError as error:  # a full disk
+            raise OSError(str(error)) from error
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -60,11 +58,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: a safetensors file, but not one that `gandl train` wrote (its header lacks 'gandl')."
         )
     return tensors, json.loads(header)
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_to_json(config: Any) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+from gandl_lib import files
 from gandl_lib.train_config import TrainConfig
 
 app = tyro.extras.SubcommandApp()
@@ -39,7 +40,8 @@ def simulate(
         where: pandas query over the plate map, to take a part only, say "plate == 1 and site == 1".
         jobs: processes.
     """
-    from gandl_lib.datasets import simulated, simulated_drugs
+    from gandl_lib.simulate import drugs as simulated_drugs
+    from gandl_lib.simulate import screens as simulated
 
     if layout == "bbbc021":
         if plate_map is not None or where is not None:
@@ -72,7 +74,7 @@ def fetch(
         workers: files at a time.
         dry_run: bring the tables only and say how many bytes the images have.
     """
-    from gandl_lib.datasets import fetch as fetching
+    from gandl_lib.fetch import screens as fetching
 
     options = {"images": images, "embeddings": embeddings, "urls": urls, "workers": workers, "dry_run": dry_run}
     if fetching.fetch(dataset, out, where=where, **options).failed:
@@ -217,7 +219,7 @@ def export(source: Positional[str], out: Positional[Path]) -> None:
         source: profiles (.h5ad), or a store made by `gandl shard`.
         out: .csv, .csv.gz or .parquet for profiles; for a store .ome.zarr, or a new folder for TIFFs and metadata.csv.
     """
-    from gandl_lib import export as exporting
+    from gandl_lib.screen import export as exporting
 
     exporting.export(source, out)
 
@@ -260,21 +262,7 @@ def bbbc021(data: Positional[Path], out: Positional[Path]) -> None:
 
 @app.command
 def evaluate(
-    name: Positional[
-        Literal[
-            "separability",
-            "axes",
-            "dose-response",
-            "zero-shot",
-            "probe-size",
-            "replicates",
-            "moa",
-            "distances",
-            "drug-control",
-            "clusters",
-            "paradigms",
-        ]
-    ],
+    name: Positional[str],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,
@@ -283,7 +271,8 @@ def evaluate(
     """Profiles in, tables out.
 
     Args:
-        name: which evaluation.
+        name: which evaluation: separability, axes, dose-response, zero-shot, probe-size, replicates, moa, distances or
+            clusters; the book adds drug-control and paradigms.
         paths: profiles of one method each (.h5ad), and last, as with cp, the table to write (.csv).
         normalisation: of plates: none, all (wells), controls, tvn; the first is used where a table has one only.
         truth: truth.csv of a simulated screen, to compare a dose-response with.
@@ -294,58 +283,17 @@ def evaluate(
     from gandl_lib import profiles
     from gandl_lib.evaluate import EVALUATIONS
 
+    others = {entry.name: entry for entry in entry_points(group="gandl.evaluations")}  # the book's
+    if name not in EVALUATIONS and name not in others:
+        raise ValueError(f"unknown evaluation {name!r}; there are {', '.join([*EVALUATIONS, *others])}.")
+    evaluation = EVALUATIONS[name] if name in EVALUATIONS else others[name].load()
     *sources, out = paths
     if not sources or out.suffix != ".csv":
         raise ValueError(f"give one or more profiles and then the .csv to write; found {' '.join(map(str, paths))}.")
     known = None if truth is None else pd.read_csv(truth)
-    tables = EVALUATIONS[name]([profiles.read(path) for path in sources], normalisation, known, seed)
+    tables = evaluation([profiles.read(path) for path in sources], normalisation, known, seed)
     for key, table in tables.items():
-        _write_table(table, out.with_name(key.format(out=out.stem) + ".csv"))
-
-
-@app.command
-def generate(paths: Positional[tuple[Path, ...]], images: int = 2000, seed: int = 0) -> None:
-    """How near generated images come to a screen's: FID, KID, precision, recall.
-
-    Args:
-        paths: run folders or weights files, then the screen's shards, and last, as with cp, the table to write (.csv).
-        images: a side.
-        seed: of latents and crops.
-    """
-    from gandl_lib import generate as generating
-    from gandl_lib.shards import Shards
-
-    *sources, shards, out = paths
-    if not sources or out.suffix != ".csv":
-        raise ValueError(
-            f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
-        )
-    store = Shards(shards)
-    store.preload(max_bytes=2**30)  # random crops of it, one by one, would unpack a site each
-    _write_table(generating.compare(sources, store, images, seed), out)
-
-
-@app.command
-def latents(paths: Positional[tuple[Path, ...]], seed: int = 0) -> None:
-    """Arithmetic on latents, measured: does adding a vector to z make nuclei larger, or tubulin more?
-
-    Writes OUT.csv, and the vectors beside it as OUT_directions.csv.
-
-    Args:
-        paths: run folders or weights files, then the shards of single cells, and last, as with cp, the table to write.
-        seed: of latents and bootstraps.
-    """
-    from gandl_lib import latents as adding
-    from gandl_lib.shards import Shards
-
-    *sources, shards, out = paths
-    if not sources or out.suffix != ".csv":
-        raise ValueError(
-            f"give runs or weights, then shards, then the .csv to write; found {' '.join(map(str, paths))}."
-        )
-    table, directions = adding.arithmetic(sources, Shards(shards), seed=seed)
-    _write_table(directions, out.with_name(f"{out.stem}_directions.csv"))
-    _write_table(table, out)
+        write_table(table, out.with_name(key.format(out=out.stem) + ".csv"))
 
 
 @app.command
@@ -377,7 +325,7 @@ def screen(
     """
     import torch
 
-    from gandl_lib import screen as screening
+    from gandl_lib.screen import run as screening
 
     if threads:
         torch.set_num_threads(threads)
@@ -407,27 +355,25 @@ def provenance(results: Positional[Path], out: Positional[Path], profile: str = 
         **checkpoints.environment(),
         "minutes": sum(m.get("minutes", 0.0) for m in methods.values()),
         "sha256": {
-            str(path.relative_to(results)): checkpoints.sha256(path)
+            str(path.relative_to(results)): files.sha256(path)
             for path in [*sorted(results.glob("*.csv")), *sorted(results.glob("data/*/metadata.csv")), *weights]
         },
         "methods": methods,
         "runs": {path.parent.name: checkpoints.read(path)[1] for path in weights},
     }
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
-    os.replace(partial, out)
+    files.write_json(out, found, indent=2, sort_keys=True)
 
 
-def _write_table(table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    table.to_csv(partial, index=False)
-    os.replace(partial, path)
+def write_table(table, path: Path) -> None:
+    with files.replacing(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def main() -> None:
     """Run the command line; a mistake of the caller's is one line on stderr and exit status 2."""
     try:
+        for commands in entry_points(group="gandl.commands"):  # the book's, where it is installed
+            commands.load()
         app.cli(prog="gandl", description=__doc__)
     except (ValueError, OSError) as error:
         print(f"gandl: {error}", file=sys.stderr)

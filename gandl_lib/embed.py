@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gandl_lib import checkpoints
+from gandl_lib import checkpoints, files
 from gandl_lib.methods import METHODS, lookup
 from gandl_lib.shards import Shards
 from gandl_lib.views import crop_grid, lay, scale
@@ -57,7 +57,7 @@ def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int)
                 f"{file} was trained on the {len(header['channels'])} channels {', '.join(header['channels'])}; "
                 f"these images have {len(channels)}: {', '.join(channels)}."
             )
-        return method, header | {"checkpoint": file.name, "checkpoint_sha256": checkpoints.sha256(file)}
+        return method, header | {"checkpoint": file.name, "checkpoint_sha256": files.sha256(file)}
     cls, config = lookup(source, preset)
     if getattr(cls, "trainable", True):
         named = ", ".join(n for n, c in METHODS.items() if not getattr(c, "trainable", True))

@@ -26,10 +26,9 @@ read the label C-, so whoever scores that label afterwards passes `fit`, the row
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from anndata.io import read_elem, write_elem
 from tqdm import tqdm
 
 from gandl_lib import datasets
+from gandl_lib.files import replacing
 
 NORMALISATIONS = ("none", "all", "controls", "tvn")
 READS_LABELS = ("controls", "tvn")
@@ -149,19 +149,6 @@ def write(profiles: AnnData, path: str | Path) -> None:
     check(profiles, ())
     with replacing(path) as partial:
         profiles.write_h5ad(partial, convert_strings_to_categoricals=False)
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the name of `path` at the end, or goes if the writing fails."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def join(parts: Sequence[str | Path], out: str | Path) -> None:

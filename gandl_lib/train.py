@@ -20,7 +20,6 @@ from. `config.keep` of such a method says which tick becomes the weights (`KEEP`
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
@@ -37,7 +36,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from gandl_lib import checkpoints
+from gandl_lib import checkpoints, files
 from gandl_lib.embed import embed
 from gandl_lib.evaluate import svm
 from gandl_lib.evaluate.separability import TASKS, separability
@@ -293,7 +292,7 @@ def _tick(
         if line["choice_accuracy"] > max((old["choice_accuracy"] for old in kept), default=-1.0):
             chosen = {"kept_n_seen": n_seen, "choice_accuracy": line["choice_accuracy"]}
             checkpoints.save(run / "best.safetensors", checkpoints.weights(method), chosen)
-    _write_text(run / "stats.jsonl", "".join(json.dumps(x) + "\n" for x in [*kept, line]))
+    files.write(run / "stats.jsonl", "".join(json.dumps(x) + "\n" for x in [*kept, line]))
     if hasattr(method, "sample"):
         _draw(method, run / "samples" / f"{n_seen:09d}.png", config.seed)
     checkpoints.save(
@@ -319,9 +318,8 @@ def _draw(method: nn.Module, path: Path, seed: int, n: int = 8) -> None:
     grey = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0, 3)  # [CHNW]
     path.parent.mkdir(exist_ok=True)
     grid = grey.reshape(grey.shape[0] * grey.shape[1], -1).numpy()
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(grid).save(partial, format="PNG")
-    os.replace(partial, path)
+    with files.replacing(path) as partial:
+        Image.fromarray(grid).save(partial, format="PNG")
 
 
 def _agree(run: Path, resolved: dict[str, Any]) -> None:
@@ -335,7 +333,7 @@ def _agree(run: Path, resolved: dict[str, Any]) -> None:
         if differing:
             found = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in differing)
             raise ValueError(f"{run} was begun with another configuration ({found}); give a new folder.")
-    _write_text(path, json.dumps(resolved, indent=2) + "\n")
+    files.write(path, json.dumps(resolved, indent=2) + "\n")
 
 
 def _n_seen(weights: Path) -> int:
@@ -345,9 +343,3 @@ def _n_seen(weights: Path) -> int:
 def _minutes(run: Path) -> float:
     stats = read_stats(run)
     return stats[-1]["minutes"] if stats else 0.0
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)

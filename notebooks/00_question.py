@@ -38,7 +38,7 @@ if importlib.util.find_spec("gandl_lib") is None:
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 
 # %% tags=["remove-cell"]
-from gandl_lib.chapters import check_parameters, paper
+from gandl_book.chapters import check_parameters, paper
 
 check_parameters(globals(), "profile")
 

@@ -37,9 +37,10 @@ if importlib.util.find_spec("gandl_lib") is None:
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 
 # %% tags=["remove-cell"]
-from gandl_lib import figures, narrate
-from gandl_lib.chapters import check_parameters, need, recorded, root
-from gandl_lib.figures import show, table
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, recorded, root
+from gandl_book.figures import show, table
+
 from gandl_lib.shards import Shards
 
 check_parameters(globals(), "profile")

@@ -40,12 +40,12 @@ profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 # %% tags=["remove-cell"]
 import pandas as pd
 import torch
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, paper, recorded
+from gandl_book.figures import show, table
+from gandl_book.generate import between
 
-from gandl_lib import figures, narrate
-from gandl_lib.chapters import check_parameters, need, paper, recorded
 from gandl_lib.embed import open_method
-from gandl_lib.figures import show, table
-from gandl_lib.generate import between
 from gandl_lib.shards import Shards
 from gandl_lib.train import read_stats
 from gandl_lib.views import TrainingCrops

@@ -38,9 +38,11 @@ if importlib.util.find_spec("gandl_lib") is None:
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 
 # %% tags=["remove-cell"]
-from gandl_lib import figures, narrate, profiles
-from gandl_lib.chapters import check_parameters, need
-from gandl_lib.figures import show, table
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need
+from gandl_book.figures import show, table
+
+from gandl_lib import profiles
 
 check_parameters(globals(), "profile")
 

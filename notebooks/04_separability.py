@@ -39,10 +39,12 @@ published = ""  # profiles (.h5ad) to judge alone and without an image, say of R
 
 # %% tags=["remove-cell"]
 
-from gandl_lib import figures, narrate, profiles
-from gandl_lib.chapters import check_parameters, need, paper, recorded
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, paper, recorded
+from gandl_book.figures import show, table
+
+from gandl_lib import profiles
 from gandl_lib.evaluate import leaks
-from gandl_lib.figures import show, table
 
 check_parameters(globals(), "profile", "published")
 

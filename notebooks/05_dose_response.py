@@ -40,10 +40,9 @@ published = ""  # profiles (.h5ad) to judge alone and without an image, say of R
 
 # %% tags=["remove-cell"]
 import pandas as pd
-
-from gandl_lib import figures, narrate
-from gandl_lib.chapters import check_parameters, need, paper
-from gandl_lib.figures import show, table
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, paper
+from gandl_book.figures import show, table
 
 check_parameters(globals(), "profile", "compound", "published")
 

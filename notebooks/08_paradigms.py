@@ -41,10 +41,10 @@ umap_cell_type = "HRCE"
 
 # %% tags=["remove-cell"]
 import pandas as pd
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, paper
+from gandl_book.figures import show, table
 
-from gandl_lib import figures, narrate
-from gandl_lib.chapters import check_parameters, need, paper
-from gandl_lib.figures import show, table
 from gandl_lib.shards import Shards
 
 check_parameters(globals(), "profile", "umap_methods", "umap_cell_type")

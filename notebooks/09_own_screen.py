@@ -43,11 +43,14 @@ crops_per_second = 0.0  # that a device of yours embeds, for the costs at the en
 import json
 
 import pandas as pd
+from gandl_book import figures, narrate, throughput
+from gandl_book.chapters import check_parameters, need
+from gandl_book.figures import show, table
 
-from gandl_lib import figures, narrate, profiles, report, screen, throughput
-from gandl_lib.chapters import check_parameters, need
+from gandl_lib import profiles
 from gandl_lib.embed import open_method
-from gandl_lib.figures import show, table
+from gandl_lib.screen import report
+from gandl_lib.screen import run as screen
 from gandl_lib.shards import Shards
 
 check_parameters(globals(), "profile", "crops_per_second")

@@ -36,10 +36,9 @@ profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 import json
 
 import pandas as pd
-
-from gandl_lib import figures, narrate
-from gandl_lib.chapters import check_parameters, need, paper
-from gandl_lib.figures import show, table
+from gandl_book import figures, narrate
+from gandl_book.chapters import check_parameters, need, paper
+from gandl_book.figures import show, table
 
 check_parameters(globals(), "profile")
 

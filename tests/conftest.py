@@ -33,11 +33,10 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def gandl_data(request: pytest.FixtureRequest) -> Path | None:
-    """The folder of real data: $GANDL_DATA, or ../shared/data beside the repository, or None (said in the summary)."""
+    """The folder of real data, $GANDL_DATA, or None (said in the summary)."""
     named = os.environ.get("GANDL_DATA")
-    path = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
-    if path.is_dir() and named != "":
-        return path
+    if named and Path(named).is_dir():
+        return Path(named)
     if named:
         raise pytest.UsageError(f"GANDL_DATA={named}: no such folder; unset it to test without real data.")
     request.config.stash.setdefault(LEFT_OUT, []).append(request.node.nodeid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gandl_lib.datasets import simulated
+from gandl_lib.simulate import screens as simulated
 
 SMALL = simulated.Screen(
     image_px=40,

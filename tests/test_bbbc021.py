@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 import tifffile
 
-from gandl_lib.datasets import _simulation, bbbc021, mcf7, open_layout, simulated_drugs
-from gandl_lib.datasets.simulated_drugs import SCREENS, DrugScreen, plan, render, simulate
+from gandl_lib import files
+from gandl_lib.datasets import bbbc021, open_layout
 from gandl_lib.evaluate import moa
 from gandl_lib.shards import Shards, write
+from gandl_lib.simulate import drugs as simulated_drugs
+from gandl_lib.simulate import mcf7
+from gandl_lib.simulate.drugs import SCREENS, DrugScreen, plan, render, simulate
 
 SMALL = replace(SCREENS["tiny"], image_px=64, cells=3.0, mechanisms=tuple(mcf7.MECHANISMS)[:2])
 TABLE = "BBBC021_v1_image.csv"
@@ -158,7 +161,7 @@ def test_the_loader_reads_what_was_drawn(screen, tmp_path):
 
 
 def test_an_interrupted_simulation_goes_on_to_the_same_bytes(screen, tmp_path, monkeypatch):
-    out, write_file, left = tmp_path / "killed", _simulation.write, 20
+    out, write_file, left = tmp_path / "killed", files.write, 20
 
     def dies(path: Path, content: bytes) -> None:
         nonlocal left
@@ -167,13 +170,13 @@ def test_an_interrupted_simulation_goes_on_to_the_same_bytes(screen, tmp_path, m
             raise KeyboardInterrupt
         write_file(path, content)
 
-    monkeypatch.setattr(_simulation, "write", dies)
+    monkeypatch.setattr(files, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         simulate(out, SMALL, seed=3, jobs=1)
     assert not (out / TABLE).exists()
     monkeypatch.undo()
     assert contents(simulate(out, SMALL, seed=3, jobs=1)) == contents(screen)
-    with pytest.raises(ValueError, match="holds another simulation: its seed differ"):
+    with pytest.raises(ValueError, match="was begun with another seed"):
         simulate(out, SMALL, seed=4)
 
 

@@ -19,8 +19,7 @@ import papermill
 import pytest
 from bs4 import BeautifulSoup
 from built import ROOT, tiny_book
-
-from gandl_lib import chapters
+from gandl_book import chapters
 
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 by_chapter = pytest.mark.parametrize("source", SOURCES, ids=[path.stem for path in SOURCES])

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from gandl_lib import cells, shards
-from gandl_lib.datasets import mcf7, rxrx1
-from gandl_lib.datasets.simulated_drugs import SCREENS, plan, render, simulate
+from gandl_lib.datasets import rxrx1
 from gandl_lib.shards import Shards
+from gandl_lib.simulate import mcf7
+from gandl_lib.simulate.drugs import SCREENS, plan, render, simulate
 
 SCREEN = replace(SCREENS["tiny"], doses_uM=(20.0,))
 

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from gandl_book import narrate
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 from synthetic_profiles import make_profiles
 
-from gandl_lib import narrate
 from gandl_lib.evaluate.cost import cost
 from gandl_lib.evaluate.paired import HEADER, paired
 from gandl_lib.evaluate.probe_size import _draw, probe_size

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from gandl_book import drug_control, paradigms
 from sklearn.metrics import davies_bouldin_score, roc_auc_score, silhouette_score
 from synthetic_profiles import make_profiles
 
-from gandl_lib.evaluate import clusters, distances, drug_control, drugs, paradigms
+from gandl_lib.evaluate import clusters, distances, drugs
 
 WORKS, NOTHING = (1.0, 2.0, 1.0), (1e9, 1.0, 1.0)
 COMPOUNDS = {"sim-antiviral-01": WORKS, "sim-antiviral-05": WORKS, "sim-antiviral-07": WORKS,

@@ -17,8 +17,9 @@ import zarr
 from plates import small
 from synthetic_profiles import make_profiles
 
-from gandl_lib import cli, export, profiles
+from gandl_lib import cli, profiles
 from gandl_lib.datasets import own
+from gandl_lib.screen import export
 from gandl_lib.shards import Shards, write
 
 ROOT = Path(__file__).parents[1]

@@ -22,10 +22,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from server import FAULTS, Server
 
-from gandl_lib.datasets import _archives, _download, fetch, rxrx1, rxrx19a
-from gandl_lib.datasets._download import Client
-from gandl_lib.datasets._paths import is_unsafe
-from gandl_lib.datasets.fetch import FetchError, Patience
+from gandl_lib.datasets import rxrx1, rxrx19a
+from gandl_lib.fetch import archives as _archives
+from gandl_lib.fetch import screens as fetch
+from gandl_lib.fetch import transfer as _download
+from gandl_lib.fetch.screens import FetchError, Patience
+from gandl_lib.fetch.transfer import Client
+from gandl_lib.paths import is_unsafe
 
 NOISE = b"".join(hashlib.sha256(bytes([i])).digest() for i in range(256))  # 8 kB that does not compress
 
@@ -492,7 +495,7 @@ def test_a_part_from_an_earlier_run_is_used_if_it_is_of_the_same_version(tmp_pat
 KILLS = """
 import json, os, pathlib, signal, sys, time
 from gandl_lib.datasets import rxrx19a
-from gandl_lib.datasets.fetch import fetch
+from gandl_lib.fetch.screens import fetch
 
 out, calm, urls = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
 rxrx19a.parse(calm / "metadata.csv")  # what takes long the first time is done before the forks

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gandl_book import figures, narrate
+from gandl_book.figures.cover import overview
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
@@ -16,14 +18,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from synthetic_profiles import DOSES, log_logistic, make_profiles
 
-from gandl_lib import figures, narrate
 from gandl_lib.evaluate import leaks
 from gandl_lib.evaluate.dose_response import HEADER as CURVES
 from gandl_lib.evaluate.dose_response import Fit
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
-from gandl_lib.figures import page as style
-from gandl_lib.figures.cover import overview
+from gandl_lib.plots import page as style
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 METHODS = ("gandl", "gandl-random", "intensity", "shuffled labels")

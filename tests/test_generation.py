@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from gandl_book import generate, generation
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from gandl_lib import generate, shards, train
+from gandl_lib import shards, train
 from gandl_lib.embed import open_method
-from gandl_lib.evaluate import generation
 
 
 @pytest.fixture

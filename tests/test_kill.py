@@ -29,7 +29,8 @@ import json, os, pathlib, signal, sys, time, warnings
 warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(1)
-from gandl_lib import cli, embed, profiles, screen, shards, train
+from gandl_lib.screen import run as screen
+from gandl_lib import cli, embed, profiles, shards, train
 from gandl_lib.shards import Shards
 screen.PRESET = "tiny"
 

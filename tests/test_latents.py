@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gandl_book import latents
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gandl_lib import cells, latents
+from gandl_lib import cells
 
 Z = 20
 CHANNELS = ("DNA", "actin", "tubulin")

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from gandl_book import figures, latents, narrate
+from gandl_book.chapters import paper, recorded
 
-from gandl_lib import figures, latents, narrate
-from gandl_lib.chapters import paper, recorded
 from gandl_lib.evaluate import moa
 
 LEARNT = {"dcgan": 0.8, "vae": 0.3, "gandl": 0.85}

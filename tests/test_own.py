@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gandl_lib import datasets
-from gandl_lib.datasets import own, rxrx19a, simulated
+from gandl_lib.datasets import own, rxrx19a
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
+from gandl_lib.simulate import screens as simulated
 from gandl_lib.wells import validate
 
 DESCRIPTION = {

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from gandl_lib import figures, narrate
-from gandl_lib.evaluate import paradigms
+from gandl_book import figures, narrate, paradigms
 
 
 def row(paradigm, augment=None, crops=None, published=None, d=0.2, auc=0.7, half=0.02, **more):

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gandl_book import chapters
 from synthetic_profiles import make_profiles
 
-from gandl_lib import chapters, profiles
+from gandl_lib import profiles
 from gandl_lib.cli import app
 from gandl_lib.datasets import rxrx19a
 

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 import torch
 from built import copy_of_project, snakemake
+from gandl_book import narrate, throughput
 from server import Server
 
-from gandl_lib import cli, narrate, profiles, throughput
+from gandl_lib import cli, profiles
 from gandl_lib.embed import crops_per_side, embed, open_method
 from gandl_lib.methods import gandl
 from gandl_lib.shards import Shards, write

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from gandl_book import figures, narrate
 from plates import small, without_controls
 
-from gandl_lib import figures, narrate, profiles, report, screen
-from gandl_lib.evaluate import quality
+from gandl_lib import profiles
+from gandl_lib.screen import quality, report
+from gandl_lib.screen import run as screen
 from gandl_lib.shards import Shards
 
 EVIL = '<script>alert("x")</script> & $\\frac{1$ 薬'

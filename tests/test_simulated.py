@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter, label
 
-from gandl_lib.datasets import _simulation, cells, open_layout, rxrx1, rxrx19a, simulated
-from gandl_lib.datasets.simulated import SCREENS, Screen, plan, render, simulate
+from gandl_lib import files
+from gandl_lib.datasets import open_layout, rxrx1, rxrx19a
+from gandl_lib.simulate import cells
+from gandl_lib.simulate import screens as simulated
+from gandl_lib.simulate.screens import SCREENS, Screen, plan, render, simulate
 
 SMALL = replace(
     SCREENS["tiny"],
@@ -75,7 +78,7 @@ def test_another_seed_is_another_screen(small, tmp_path):
 
 
 def test_an_interrupted_simulation_goes_on_to_the_same_bytes(small, tmp_path, monkeypatch):
-    whole, out, write = contents(small), tmp_path / "killed", _simulation.write
+    whole, out, write = contents(small), tmp_path / "killed", files.write
     left = 31  # inside a site: 1 record, 6 sites, none of a multiple of 5 channels
 
     def dies(path: Path, content: bytes) -> None:
@@ -86,7 +89,7 @@ def test_an_interrupted_simulation_goes_on_to_the_same_bytes(small, tmp_path, mo
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(_simulation, "write", dies)
+    monkeypatch.setattr(files, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         simulate(out, SMALL, seed=3, jobs=1)
     assert not (out / "metadata.csv").exists()

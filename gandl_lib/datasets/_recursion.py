@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from gandl_lib.datasets._paths import is_unsafe
+from gandl_lib.paths import is_unsafe
 from gandl_lib.wells import COLUMNS, validate
 
 METADATA = "metadata.csv"

@@ -22,7 +22,7 @@ import tifffile
 from tqdm import tqdm
 
 from gandl_lib.datasets import _recursion
-from gandl_lib.datasets._paths import inside
+from gandl_lib.paths import inside
 from gandl_lib.wells import COLUMNS as WELLS_COLUMNS
 from gandl_lib.wells import validate
 

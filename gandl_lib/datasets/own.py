@@ -69,8 +69,8 @@ import tifffile
 from PIL import Image
 from tqdm import tqdm
 
-from gandl_lib.datasets._paths import inside
 from gandl_lib.datasets._recursion import DTYPES, METADATA, PNG_END, Kind, part, select
+from gandl_lib.paths import inside
 from gandl_lib.wells import COLUMNS, ROLES, validate
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us

@@ -17,10 +17,8 @@ from gandl_lib.evaluate import (
     cost,
     distances,
     dose_response,
-    drug_control,
     moa,
     paired,
-    paradigms,
     probe_size,
     replicates,
     separability,
@@ -84,22 +82,9 @@ def _distances(
     return {"{out}": distances.distances(profiles, normalisation[0], seed)}
 
 
-def _drug_control(
-    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
-) -> Tables:
-    return {"{out}": drug_control.drug_control(profiles, normalisation[0], seed)}
-
-
 def _clusters(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
     table, points = clusters.clusters(profiles, normalisation[0], seed)
     return {"{out}": table, "{out}_points": points}
-
-
-def _paradigms(
-    profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int
-) -> Tables:
-    found = paradigms.paradigms(profiles, normalisation[0], seed)
-    return {"{out}" + (f"_{name}" if name else ""): table for name, table in found.items()}
 
 
 EVALUATIONS: dict[str, Callable[..., Tables]] = {
@@ -111,7 +96,5 @@ EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "replicates": _replicates,
     "moa": _moa,
     "distances": _distances,
-    "drug-control": _drug_control,
     "clusters": _clusters,
-    "paradigms": _paradigms,
 }

@@ -1,9 +1,8 @@
 """Networks that have seen ImageNet, and where their weights are found.
 
-In order: a file that is named; `<network>-imagenet.safetensors` in the folder $GANDL_WEIGHTS (default:
-../shared/weights beside the project); the file torchvision publishes, fetched once and kept in torch's own cache, its
-sha256 compared with the digits in its name. There is no fourth way: a network with random weights would be another
-column of the table.
+In order: a file that is named; `<network>-imagenet.safetensors` in the folder $GANDL_WEIGHTS, where
+that is set; the file torchvision publishes, fetched once and kept in torch's own cache, its sha256 compared with the
+digits in its name. There is no fourth way: a network with random weights would be another column of the table.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from gandl_lib import files
 from gandl_lib.nn.densenet import DenseNet, from_torchvision
 from gandl_lib.nn.squeezenet import SqueezeNet
 
@@ -48,9 +48,10 @@ def find(name: str, path: str | None = None) -> Path:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such file of {name} weights.")
         return Path(path)
-    folder = Path(os.environ.get("GANDL_WEIGHTS") or Path(__file__).parents[2] / ".." / "shared" / "weights")
-    near = folder / f"{name}-imagenet.safetensors"
-    if near.is_file():
+    near = (
+        Path(os.environ["GANDL_WEIGHTS"], f"{name}-imagenet.safetensors") if os.environ.get("GANDL_WEIGHTS") else None
+    )
+    if near is not None and near.is_file():
         return near
     cached = Path(torch.hub.get_dir()) / "checkpoints" / PUBLISHED[name].rpartition("/")[2]
     if not cached.is_file():
@@ -58,8 +59,8 @@ def find(name: str, path: str | None = None) -> Path:
             _fetch(PUBLISHED[name], cached)
         except OSError as error:  # requests' own errors are such
             raise ValueError(
-                f"no ImageNet weights of {name}: not at {near} (GANDL_WEIGHTS names another folder), not at {cached}, "
-                f"and {PUBLISHED[name]} could not be fetched ({type(error).__name__})."
+                f"no ImageNet weights of {name}: {f'not at {near}' if near else 'GANDL_WEIGHTS names no folder'}, "
+                f"not at {cached}, and {PUBLISHED[name]} could not be fetched ({type(error).__name__})."
             ) from None
     return cached
 
@@ -115,7 +116,4 @@ def _fetch(url: str, out: Path) -> None:
     wanted = re.search(r"-([0-9a-f]{8,})\.", url)[1]
     if not hashlib.sha256(reply.content).hexdigest().startswith(wanted):
         raise OSError(f"{url}: its sha256 does not begin with {wanted}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_bytes(reply.content)
-    os.replace(partial, out)
+    files.write(out, reply.content)

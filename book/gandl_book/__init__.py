@@ -1,0 +1,1 @@
+"""What only the chapters of the book call; nothing in `gandl_lib` imports it."""

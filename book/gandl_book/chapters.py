@@ -1,0 +1,214 @@
+"""What the chapters of the book call, so that they hold text, parameters and figures, and no logic.
+
+A chapter is `notebooks/NN_name.py` in py:percent. It says once which files of a run it shows,
+
+    table, truth = need(profile, "dose_response.csv", "dose_truth.csv?")
+
+and that line is all there is to it: inside the workflow these files are the chapter's inputs, so they are there; alone,
+on Colab or under papermill, the workflow is run for whatever is missing. A trailing `?` marks what not every profile
+can make (nobody knows the truth of a real screen); it comes back as None.
+
+`python -m gandl_book.chapters notebooks` writes the paired NN_name.ipynb: no outputs, and the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
+"""Results that are folders, by the first part of their name: the file that says one is complete."""
+
+INSIDE = "GANDL_WORKFLOW"
+"""Set in the environment of chapters that the workflow runs: what it can make for them is there already."""
+
+
+# ---- results ----
+
+
+def root() -> Path:
+    """The project: the nearest folder upwards that has a Snakefile, or else the one this library lies in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "Snakefile").exists() and (folder / "config").is_dir():
+            return folder
+    raise ValueError(f"no Snakefile in {here} or above it; run this in a clone of the project.")
+
+
+def profiles() -> list[str]:
+    """Names of the workflow's profiles, config/*.yaml."""
+    return sorted(path.stem for path in (root() / "config").glob("*.yaml"))
+
+
+def target(name: str) -> str:
+    """The file that stands for result `name`: itself, or the last one written where it is a folder."""
+    kind, *rest = name.split("/")
+    return f"{name}/{LAST_WRITTEN[kind]}" if len(rest) == 1 and kind in LAST_WRITTEN else name
+
+
+EVALUATED = {
+    "separability": ("separability.csv", "paired.csv", "confusion.csv", "cost.csv"),
+    "axes": ("axes.csv", "efficacy.csv"),
+    "dose-response": ("dose_response.csv", "dose_points.csv"),
+    "probe-size": ("probe_size.csv",),
+    "replicates": ("replicates.csv",),
+}
+"""The tables each evaluation writes, for those who bring profiles and no images."""
+
+
+def need(profile: str, *names: str, cores: str = "all", published: str = "") -> list[Path | None]:
+    """Paths of results/<profile>/<name>, made by the workflow if they are not there yet.
+
+    Args:
+        profile: one of config/*.yaml.
+        names: results, as the Snakefile names them, say `separability.csv`, `shards/screen.zarr` or `runs/gandl`; one
+            that ends in `?` may be missing.
+        cores: processor cores the workflow may use.
+        published: profiles (.h5ad, see `gandl profiles`) to evaluate here and now instead of what the workflow has.
+
+    Returns:
+        one path a name, in order; None for an optional result that this profile does not have, and for everything that
+        takes images where there are only `published` profiles.
+
+    Raises:
+        ValueError: unknown profile, or a result that no rule makes or whose making failed.
+    """
+    top = root()
+    choose("profile", profile, profiles())
+    if published:
+        return _evaluated(top / "results" / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
+    results = Path("results", profile)
+    wanted = {name: results / target(name.rstrip("?")) for name in names}
+
+    def snakemake(paths: Iterable[Path], *options: str, quiet: bool = False) -> bool:
+        command = [sys.executable, "-m", "snakemake", *options, "--cores", cores, "--rerun-incomplete"]
+        command += [*map(str, paths), "--config", f"profile={profile}"]
+        return subprocess.run(command, cwd=top, capture_output=quiet).returncode == 0
+
+    missing = [path for path in wanted.values() if not (top / path).exists()]
+    if missing and INSIDE not in os.environ:
+        optional = {path for name, path in wanted.items() if name.endswith("?")}
+        makeable = [p for p in missing if p not in optional or snakemake([p], "--dry-run", quiet=True)]
+        if makeable:
+            print(f"{', '.join(map(str, makeable))} not made yet; running the workflow.", file=sys.stderr, flush=True)
+            snakemake(makeable)
+    lacking = [str(path) for name, path in wanted.items() if not name.endswith("?") and not (top / path).exists()]
+    if lacking:
+        raise ValueError(f"the workflow could not make {', '.join(lacking)}; its message is above.")
+    return [top / results / name.rstrip("?") if (top / path).exists() else None for name, path in wanted.items()]
+
+
+def _evaluated(results: Path, published: Path, names: list[str]) -> list[Path | None]:
+    """Tables of one file of profiles, kept in a folder named after its content; the first `profiles/` is the file."""
+    from gandl_lib.evaluate import EVALUATIONS
+    from gandl_lib.profiles import read
+
+    if not published.is_file():
+        raise ValueError(f"{published}: no such profiles; `gandl profiles EMBEDDINGS METADATA OUT.h5ad` makes some.")
+    with open(published, "rb") as file:
+        folder = results / f"{published.stem}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    profiles = None
+    for evaluation, tables in EVALUATED.items():
+        wanted = [name for name in names if name in tables]
+        # A table that an evaluation of one method does not have (nobody to be paired with) is not asked for again.
+        if wanted and not (folder / tables[0]).exists():
+            profiles = profiles or [read(published)]
+            for key, table in EVALUATIONS[evaluation](profiles, ("all",), None, 0).items():
+                table.to_csv(folder / f"{key.format(out=Path(tables[0]).stem)}.csv", index=False)
+    found = [folder / name if (folder / name).exists() else None for name in names]
+    first = next((k for k, name in enumerate(names) if name.startswith("profiles/")), None)
+    return [published if k == first else path for k, path in enumerate(found)]
+
+
+def needs(chapter: Path) -> list[str]:
+    """The names that a chapter's source asks `need` for, read without running it."""
+    calls = [node for node in ast.walk(ast.parse(chapter.read_text())) if isinstance(node, ast.Call)]
+    called = [c for c in calls if getattr(c.func, "id", getattr(c.func, "attr", None)) == "need"]
+    return [arg.value for call in called for arg in call.args[1:] if isinstance(arg, ast.Constant)]
+
+
+def paper(table: str) -> pd.DataFrame:
+    """The numbers of a published table: `table1`, `zero_shot` or `hit_scores`; accuracies as fractions.
+
+    Raises:
+        ValueError: naming the known tables.
+    """
+    files = {path.stem.removeprefix("paper_"): path for path in (root() / "book/reference").glob("paper_*.csv")}
+    choose("table", table, files)
+    return pd.read_csv(files[table], keep_default_na=False, na_values=["-"])
+
+
+def recorded(name: str) -> pd.DataFrame:
+    """A table of a recorded long run, book/reference/<name>.csv; its provenance lies beside it."""
+    files = {path.stem: path for path in (root() / "book/reference").glob("*.csv")}
+    return pd.read_csv(files[choose("recorded table", name, files)])
+
+
+# ---- parameters ----
+
+
+def choose(name: str, value: Any, known: Iterable[Any]) -> Any:
+    """`value` if it is among `known`; else a ValueError that lists what is and guesses what was meant."""
+    known = sorted(known, key=str)
+    if value not in known:
+        near = difflib.get_close_matches(str(value), map(str, known), 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown {name} {value!r}.{hint} Known: {', '.join(map(str, known))}.")
+    return value
+
+
+def check_parameters(namespace: Mapping[str, Any], *known: str) -> None:
+    """Refuse an unknown profile, and parameters that a chapter does not have: papermill only warns of a misspelt `-p`.
+
+    To be called as `check_parameters(globals(), "profile", …)` right after the parameters cell, when the notebook has
+    defined nothing else.
+
+    Raises:
+        ValueError: naming the first such parameter and those that the chapter has.
+    """
+    plain = (str, int, float, bool, list, dict, type(None))
+    for name, value in namespace.items():
+        if isinstance(value, plain) and not name.startswith("_") and name not in {"In", "Out", *known}:
+            choose("parameter", name, known)
+    if "profile" in known:
+        choose("profile", namespace["profile"], profiles())
+
+
+# ---- the paired notebooks ----
+
+
+def pair(source: Path) -> str:
+    """The text of the .ipynb beside `source` (py:percent): no outputs, and the same text on every call.
+
+    A cell's id is a hash of its text, so that moving or adding cells leaves the others' ids alone.
+    """
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(source, fmt="py:percent")
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        text = f"{cell.cell_type}\n{cell.source}"
+        seen[text] = seen.get(text, 0) + 1
+        cell["id"] = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:12]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        for chapter in sorted(Path(folder).glob("[0-9][0-9]_*.py")):
+            chapter.with_suffix(".ipynb").write_text(pair(chapter))
+            print(chapter.with_suffix(".ipynb"))

@@ -1,0 +1,97 @@
+"""Sentences that are made from the tables they speak of, so that no rerun leaves a false one behind.
+
+Every function takes a table as the workflow writes it and returns what a notebook cell shows. A module a topic; what
+chapters, reports and tests use is here by its name.
+"""
+
+from gandl_book.narrate.comparison import (
+    cost_table,
+    counterparts,
+    few_labels,
+    one_task,
+    pairs,
+    published,
+    replicates,
+    second_seed,
+)
+from gandl_book.narrate.data import calibration, plate_effects
+from gandl_book.narrate.doses import (
+    against_truth,
+    axes,
+    compounds_in_words,
+    compounds_of,
+    efficacy,
+    find_compound,
+    hit_scores,
+    rise_and_fall,
+    truth_table,
+    turned,
+)
+from gandl_book.narrate.mechanisms import (
+    arithmetic,
+    budget,
+    confused,
+    drugs,
+    moa,
+    moa_table,
+    models,
+    models_table,
+    of_recipes,
+    paper_models,
+    published_moa,
+    simulated,
+    where_moa_comes_from,
+)
+from gandl_book.narrate.paradigms import (
+    beside_paper_paradigms,
+    clusters_found,
+    costs,
+    flaws,
+    inert_drugs,
+    paradigm_choices,
+    paradigm_exam,
+    setups,
+)
+from gandl_book.narrate.results import beside_paper, provenance, summary, what_this_is
+from gandl_book.narrate.scale import cost_of_screen, throughput
+from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks
+from gandl_book.narrate.training import (
+    batch_mates,
+    choices,
+    explained,
+    methods,
+    plate_variance,
+    precisions,
+    probe,
+    probe_size,
+    trained_longer,
+    what_matters,
+)
+from gandl_book.narrate.unseen import ranks, zero_shot, zero_shot_table
+from gandl_lib.plots.sentences import (
+    brightness,
+    control_separation,
+    control_table,
+    edge_effects,
+    held_out_plates,
+    hit_table,
+    hits,
+    screen,
+    separability,
+    top,
+    what_to_distrust,
+)
+from gandl_lib.plots.words import (
+    BEATS,
+    BELOW,
+    INTENSITY,
+    METHOD,
+    SAME,
+    UNTRAINED,
+    Score,
+    listing,
+    percents,
+    present,
+    read,
+    verdict,
+)

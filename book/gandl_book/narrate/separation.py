@@ -1,0 +1,64 @@
+"""Linear separability: who beats whom, on which wells."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from gandl_lib.evaluate.leaks import ZONE
+from gandl_lib.plots.page import Output, name
+from gandl_lib.plots.words import (
+    BEATS,
+    BELOW,
+    SAME,
+    Score,
+    percent,
+    points,
+    say,
+    spread,
+    verdict,
+)
+
+
+def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
+    """A table for readers: accuracy by the number of ways in which each crop was laid, and what it costs.
+
+    Args:
+        measured: what `benchmarks/eight_ways.py` writes.
+    """
+    told = measured.assign(
+        method=measured["method"].map(name),
+        split=measured["split"] + "s",
+        ways=measured["ways"].map({1: "as they lie"}).fillna(measured["ways"].astype(str) + " ways"),
+    )
+    wide = spread(told, ["method", "split"], "ways").rename(columns={"split": "held out"})
+    seconds = told.groupby("ways", sort=False)["cpu_seconds_a_site"].mean()
+    price = {k: f"{value:.1f}" for k, value in (seconds / seconds["as they lie"]).items()}
+    return pd.concat([wide, pd.DataFrame([{"method": "time, as they lie = 1", "held out": "", **price}])])
+
+
+def leaks(position: pd.DataFrame, zones: pd.DataFrame) -> Output:
+    """What position alone can do, and whether the images know it (evaluate/leaks.py)."""
+    alone = {row.split: Score.of(row) for row in position.itertuples()}
+    sentences = [
+        f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
+        for split, score in alone.items()
+    ]
+    for row in zones.itertuples():
+        score = Score.of(row)
+        knows = "no sign of knowing where a well lies"
+        if verdict(score, row.majority_rate) == BEATS:
+            knows = "**it knows to some degree where a well lies**, and part of its other scores may come from there"
+        majority = percent(row.majority_rate)
+        sentences.append(f"{ZONE}, by {name(row.method)}: {score}, majority rate {majority}: {knows}.")
+    return points(*sentences)
+
+
+def cell_types_normalised(right: pd.DataFrame, wrong: pd.DataFrame) -> Output:
+    """HRCE vs VERO without and with the mistake of normalising per plate; one row each."""
+    good, bad = (Score.of(next(t.itertuples())) for t in (right, wrong))
+    fall = {
+        BELOW: "**The normalisation has removed the very thing that was asked for**; what remains looks honest.",
+        SAME: "Here the mistake goes unnoticed; it is one all the same.",
+        BEATS: "Here the mistake even seems to help; it is one.",
+    }[verdict(bad, good)]
+    return say(f"As it is: {good}. After normalising each plate: {bad}. {fall}")

@@ -1,0 +1,68 @@
+"""Cell types that no method was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from gandl_lib.plots.page import Output, name
+from gandl_lib.plots.sentences import beside
+from gandl_lib.plots.words import (
+    BEATS,
+    BELOW,
+    METHOD,
+    SAME,
+    SHUFFLED,
+    UNTRAINED,
+    VERDICTS,
+    listing,
+    method_scores,
+    percent,
+    percents,
+    say,
+    verdict,
+)
+
+
+def zero_shot(summary: pd.DataFrame | None, where: str) -> Output:
+    """How the cell types were told apart; `where` names the cells, "simulated" included."""
+    if summary is None:
+        return say(f"There are no {where} in this build.")
+    found = method_scores(summary)
+    majority, n = summary["majority_rate"].iloc[0], summary["n_wells"].iloc[0]
+    sentences = [f"On {where} ({n} wells), {beside(found, majority=majority)}"]
+    if SHUFFLED in found:
+        ok = "as it should be" if verdict(found[SHUFFLED], majority) != BEATS else "**and that is too much**"
+        sentences.append(f"With shuffled labels: {found[SHUFFLED]}, {ok}.")
+    if UNTRAINED in found and METHOD in found and verdict(found[METHOD], found[UNTRAINED]) != BEATS:
+        sentences.append("**Training has bought nothing here**: random weights tell these cell types apart as well.")
+    return say(*sentences)
+
+
+def zero_shot_table(summaries: Mapping[str, pd.DataFrame | None], published: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on unseen cell types: ours, a block a set of cells, then the paper's."""
+    blocks = [percents(t).assign(cells=title) for title, t in summaries.items() if t is not None]
+    paper = {"method": "paper: " + published["method"], "cells": "real RxRx1 cells"}
+    blocks.append(pd.DataFrame(paper | {"accuracy (95 %)": published["accuracy"].map(percent)}))
+    table = pd.concat(blocks, ignore_index=True)
+    return table[["cells", *table.columns.drop("cells")]]
+
+
+def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Output:
+    """Who of zero_shot_summary.csv stands above `method`, below it, or within noise, by their intervals."""
+    if summary is None:
+        return say(f"There are no {where} in this build.")
+    found = {m: score for m, score in method_scores(summary).items() if m != SHUFFLED}
+    if method not in found:
+        return say(f"{name(method)} is not among the methods that were shown {where}.")
+    mine = found.pop(method)
+    groups = {
+        v: [f"{name(m)} ({percent(s.value)})" for m, s in found.items() if verdict(s, mine) == v] for v in VERDICTS
+    }
+    parts = [
+        f"{title}: {listing(groups[v])}."
+        for v, title in ((BEATS, "**Above it**"), (BELOW, "**Below it**"), (SAME, "**Not to be told from it**"))
+        if groups[v]
+    ]
+    return say(f"On {where} {name(method)} reaches {mine}.", *parts)

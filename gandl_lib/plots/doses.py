@@ -1,0 +1,116 @@
+"""Dose and response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gandl_lib.plots.page import (
+    BLACK,
+    BLUE,
+    GREY,
+    PALE,
+    ROLES,
+    VERMILLION,
+    canvas,
+    drawn,
+    empty,
+    name,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def curve(row: Any, concentration_uM: np.ndarray) -> np.ndarray:
+    """The fitted four-parameter curve of a row of dose_response.csv at each concentration."""
+    return row.bottom + (row.emax - row.bottom) / (1 + (row.ec50_uM / concentration_uM) ** row.hill)
+
+
+@drawn
+def dose_curves(
+    points: pd.DataFrame,
+    curves: pd.DataFrame,
+    method: str,
+    compounds: Sequence[tuple[str, str]],
+    truth: pd.DataFrame | None = None,
+    wells: pd.DataFrame | None = None,
+) -> Figure:
+    """Dose-response of (cell type, compound) pairs: mean and 95 % interval per dose, the fit, and the EC50's interval.
+
+    Args:
+        points: dose_points.csv.
+        curves: dose_response.csv.
+        truth: of a simulated screen; the true EC50 is a triangle on the axis.
+        wells: efficacy.csv; every well is a dot then.
+    """
+    pairs = pd.DataFrame(list(compounds), columns=["cell_type", "compound"]).assign(method=method)
+    rows = pairs.merge(curves, "inner").dropna(subset=["efficacy_max"])
+    if rows.empty:
+        return empty(f"{name(method)} has no dose-response curve of these compounds to show.")
+    columns = min(2, len(rows))
+    n_rows = -(-len(rows) // columns)
+    figure, grid = canvas((2.1 if columns == 2 else 3.0) * n_rows + 0.7, n_rows, columns, sharey=True)
+    words = []
+    for axes, row in zip(grid.flat, rows.itertuples(), strict=False):
+        pair = pairs.query("cell_type == @row.cell_type and compound == @row.compound")
+        dots = pair.merge(wells)[["concentration_uM", "efficacy"]] if wells is not None else None
+        true = pair.merge(truth)["ec50_uM"].dropna() if truth is not None else ()
+        said = dose_curve(axes, row, pair.merge(points), dots, true)
+        axes.set_title(f"{row.compound}, {row.cell_type}\n{said}", fontsize=9)
+        words.append(f"{row.compound} in {row.cell_type}: {said}, highest mean efficacy {row.efficacy_max:.2f}")
+    for axes in grid.flat[len(rows) :]:
+        axes.set_axis_off()
+    highest = pairs.merge(points)["efficacy"].abs().max()
+    reach = min(max(2.0, highest + 0.2), 5.0)
+    for axes in grid[:, 0]:
+        axes.set(ylabel="efficacy score", ylim=(-reach, reach))
+    for axes in grid.flat[max(0, len(rows) - columns) : len(rows)]:
+        axes.set_xlabel("concentration (µM)")
+    handles = [
+        Line2D([], [], color=ROLES["treated"], marker="o", label="mean of wells, 95 % interval"),
+        Line2D([], [], color=BLACK, label="fitted curve"),
+        Line2D([], [], color=BLACK, linewidth=4, alpha=0.3, label="EC50, 95 % interval"),
+    ]
+    if truth is not None:
+        handles.append(Line2D([], [], color=BLUE, marker="^", linestyle="", label="true EC50 (simulated)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.alt = f"Dose-response curves by {name(method)}. {'; '.join(words)}."
+    return figure
+
+
+def dose_curve(axes: Axes, row: Any, points: pd.DataFrame, wells: pd.DataFrame | None, true_uM: Sequence[float]) -> str:
+    """One panel of `dose_curves`; returns what to say of the EC50."""
+    doses = points["concentration_uM"].to_numpy()
+    low, high = doses[0] / 1.6, doses[-1] * 1.6
+    toxic = doses >= (row.toxic_from_uM if row.toxic_from_uM == row.toxic_from_uM else np.inf)
+    axes.axhline(0, color=GREY, linewidth=0.9)
+    for end in (-1, 1):
+        axes.axhline(end, color=GREY, linewidth=0.8, linestyle=":")
+    if toxic.any():
+        start = np.sqrt(doses[toxic][0] * doses[~toxic][-1])
+        axes.axvspan(start, high, color=VERMILLION, alpha=0.12, linewidth=0)
+        axes.text(0.98, 0.98, "toxic", color=VERMILLION, fontsize=8, ha="right", va="top", transform=axes.transAxes)
+    if wells is not None:
+        axes.scatter(wells["concentration_uM"], wells["efficacy"], s=9, color=PALE, linewidth=0)
+    whiskers = np.nan_to_num([points["efficacy"] - points["ci_low"], points["ci_high"] - points["efficacy"]])
+    axes.errorbar(doses, points["efficacy"], whiskers, fmt="o", color=ROLES["treated"], elinewidth=1.3, markersize=4)
+    for value in true_uM:
+        axes.plot(
+            value, 0, "^", color=BLUE, markersize=7, clip_on=False, zorder=5, transform=axes.get_xaxis_transform()
+        )
+    axes.set(xscale="log", xlim=(low, high))
+    if np.isfinite(row.ec50_uM):
+        x = np.geomspace(doses[0], doses[~toxic][-1], 200)
+        axes.plot(x, curve(row, x), color=BLACK, linewidth=1.4)
+        ends = np.clip([row.ec50_low, row.ec50_high], low, high)
+        axes.plot(ends, [(row.emax + row.bottom) / 2] * 2, color=BLACK, linewidth=4, alpha=0.3, solid_capstyle="butt")
+        return f"EC50 {row.ec50_uM:.2g} µM"
+    if isinstance(row.ec50_censored, str) and row.ec50_censored:
+        return f"EC50 {row.ec50_censored.replace('max', 'highest dose').replace('min', 'lowest dose')}"
+    return "no curve"
