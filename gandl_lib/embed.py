@@ -13,18 +13,18 @@ import anndata
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gandl_lib import checkpoints, files
-from gandl_lib.methods import METHODS, lookup
+from gandl_lib.methods import METHODS, Method, lookup
 from gandl_lib.shards import Shards
 from gandl_lib.views import crop_grid, lay, scale
 
 
 def open_method(
     source: str, channels: tuple[str, ...], preset: str | None = None, seed: int = 0, tap: str | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Method, dict[str, Any]]:
     """A method ready to embed, and where it came from.
 
     Args:
@@ -38,14 +38,14 @@ def open_method(
     """
     method, header = _open(source, channels, preset, seed)
     if tap is not None:
-        if not hasattr(method.config, "tap"):
+        if not method.taps:
             raise ValueError(f"{header['method']} has no tap to choose; leave {tap!r} out.")
         method.config = replace(method.config, tap=tap)
         header["config"] = checkpoints.config_to_json(method.config)
     return method, header
 
 
-def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int) -> tuple[Method, dict[str, Any]]:
     path = Path(source)
     if path.is_dir() or path.suffix == ".safetensors":
         file = path / "weights.safetensors" if path.is_dir() else path
@@ -59,8 +59,8 @@ def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int)
             )
         return method, header | {"checkpoint": file.name, "checkpoint_sha256": files.sha256(file)}
     cls, config = lookup(source, preset)
-    if getattr(cls, "trainable", True):
-        named = ", ".join(n for n, c in METHODS.items() if not getattr(c, "trainable", True))
+    if cls.trainable:
+        named = ", ".join(n for n, c in METHODS.items() if not c.trainable)
         raise ValueError(f"{source!r} has to be trained first; give its run folder. Without training: {named}.")
     torch.manual_seed(seed)
     header = {"method": source, "config": checkpoints.config_to_json(config), "seed": seed, "n_seen": 0}
@@ -93,7 +93,7 @@ def crops_per_side(image_px: int, crop_px: int | None) -> int:
 
 @torch.no_grad()
 def embed(
-    method: nn.Module,
+    method: Method,
     shards: Shards,
     *,
     provenance: dict[str, Any],
