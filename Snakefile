@@ -35,7 +35,7 @@ def library(modules):
 
 DATASETS_SRC = library("wells datasets/__init__ datasets/_paths datasets/_recursion datasets/bbbc021 datasets/own datasets/rxrx19a datasets/rxrx1")
 SIMULATE_SRC = DATASETS_SRC + library("datasets/_processes datasets/_simulation datasets/cells datasets/simulated")
-SHARD_SRC = DATASETS_SRC + library("shards")
+SHARD_SRC = DATASETS_SRC + library("shards chunks")
 CONVOLUTION_SRC = library("nn/convolution nn/winograd")
 GANDL_SRC = CONVOLUTION_SRC + library("losses augment nn/layers nn/stylegan2 methods/gandl")
 IMAGENET_SRC = library("methods/imagenet nn/pretrained nn/squeezenet nn/densenet splits")
@@ -418,7 +418,7 @@ use rule shard as shard_drugs with:
 rule cells:
     input:
         f"{R}/shards/mechanisms.zarr/zarr.json",
-        library("cells shards"),
+        library("cells shards chunks"),
     output:
         f"{R}/shards/cells.zarr/zarr.json",
     params:
