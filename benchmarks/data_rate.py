@@ -165,8 +165,8 @@ def main(args: Args) -> None:
     shards = Shards(args.shards)
     print()
     print(
-        "| site pixels | crops/s, chunk a site | crops/s, chunks | ratio | sites/s, chunk a site | sites/s, chunks | ratio "
-        "| decoder MB/s, a site | decoder MB/s, a chunk |"
+        "| site pixels | crops/s, chunk a site | crops/s, chunks | ratio "
+        "| sites/s, chunk a site | sites/s, chunks | ratio | decoder MB/s, a site | decoder MB/s, a chunk |"
     )
     print("|---" * 9 + "|")
     for pixels in args.pixels:

@@ -1,7 +1,7 @@
 """What two trainings on the same two cores leave each other, with threads that wait asleep and with threads that spin.
 
-OpenMP's threads wait for each other at the end of every layer. By default they spin for a while: alone on a machine that
-is fastest, but where two processes have two threads each on two cores, each spins on a core that the other could use.
+OpenMP's threads wait for each other at the end of every layer. By default they spin for a while: alone on a machine
+that is fastest, but where two processes have two threads each on two cores, each spins on a core that the other could use.
 `OMP_WAIT_POLICY=PASSIVE` (GNU's library also asks `GOMP_SPINCOUNT=0`) lets them sleep.
 
 For each policy one process trains alone, then two at once; rates are images a second of each. The last column, what one
