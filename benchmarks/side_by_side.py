@@ -1,8 +1,8 @@
 """What two trainings on the same two cores leave each other, with threads that wait asleep and with threads that spin.
 
 OpenMP's threads wait for each other at the end of every layer. By default they spin for a while: alone on a machine
-that is fastest, but where two processes have two threads each on two cores, each spins on a core that the other could use.
-`OMP_WAIT_POLICY=PASSIVE` (GNU's library also asks `GOMP_SPINCOUNT=0`) lets them sleep.
+that is fastest, but where two processes have two threads each on two cores, each spins on a core that the other could
+use. `OMP_WAIT_POLICY=PASSIVE` (GNU's library also asks `GOMP_SPINCOUNT=0`) lets them sleep.
 
 For each policy one process trains alone, then two at once; rates are images a second of each. The last column, what one
 of two gets as a fraction of half of what it gets alone, is at best 1. Policies take turns, round by round; medians.
