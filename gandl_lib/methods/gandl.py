@@ -15,6 +15,7 @@ is which.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -198,7 +199,14 @@ class GANDL(Method):
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, R, R) in [-1, 1] -> (B, D) float32, each row a function of its own image."""
-        return self.discriminator.features(self.see(images), self.config.tap).float()
+        (features,) = self.embed_taps(images, [None])
+        return features
+
+    @torch.no_grad()
+    def embed_taps(self, images: Tensor, taps: Sequence[str | None]) -> list[Tensor]:
+        """`embed` at several taps in one pass; None for the configuration's own."""
+        maps = self.discriminator.maps(self.see(images))
+        return [self.discriminator.read(maps, tap or self.config.tap).float() for tap in taps]
 
     @torch.no_grad()
     def sample(self, z: Tensor, truncation: float = 1.0) -> Tensor:
