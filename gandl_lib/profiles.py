@@ -42,6 +42,7 @@ from anndata.io import read_elem, write_elem
 from tqdm import tqdm
 
 from gandl_lib import datasets
+from gandl_lib.wells import one_dose_each
 
 NORMALISATIONS = ("none", "all", "controls", "tvn")
 READS_LABELS = ("controls", "tvn")
@@ -296,13 +297,17 @@ def check(profiles: AnnData, columns: tuple[str, ...] = ()) -> str:
 
 
 def by_method(profiles: AnnData | list[AnnData], columns: tuple[str, ...]) -> dict[str, AnnData]:
-    """One or several profile tables, checked, as a dict from method to profiles. Two of one name are a ValueError."""
+    """One or several profile tables, checked, as a dict from method to profiles. Two of one name are a ValueError.
+
+    Doses that differ only in how they were rounded are made one here (`wells.merge_doses`), with a warning, so that
+    all that group by dose do it alike.
+    """
     named = {}
     for p in [profiles] if isinstance(profiles, AnnData) else list(profiles):
         method = check(p, columns)
         if method in named:
             raise ValueError(f"Two profile tables name the method {method!r}; give each its own name in provenance.")
-        named[method] = AnnData(p.X, obs=_plain(p.obs), uns=p.uns)
+        named[method] = AnnData(p.X, obs=one_dose_each(_plain(p.obs)), var=p.var, uns=p.uns)
     if not named:
         raise ValueError("No profiles were given; pass at least one AnnData.")
     return named

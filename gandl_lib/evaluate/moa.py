@@ -205,7 +205,7 @@ def compare(profiles: list[AnnData], seed: int = 0) -> tuple[pd.DataFrame, pd.Da
     Raises:
         ValueError: a column is missing, two methods of one name, a plate without controls, or as `treatments`.
     """
-    by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT))
+    profiles = list(by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT)).values())
     made = [json.loads(p.uns["provenance"]) for p in profiles]
     datasets = ["simulated" if one.get("simulated") else "real" for one in made]
     scores, counts = [], []
