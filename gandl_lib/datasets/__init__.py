@@ -1,8 +1,8 @@
 """The screens this library can read: one module a layout, chosen by the header of `metadata.csv`.
 
-BBBC021 and BBBC013 have tables of their own, whose names are enough to know them by. Every layout offers the same few names: `CHANNELS`,
-`PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`) is an object, made from the description beside its
-table; a folder with such a description is read by it and no other.
+BBBC021 and BBBC013 have tables of their own, whose names are enough to know them by. Every layout offers the same few
+names: `CHANNELS`, `PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`) is an object, made from the
+description beside its table; a folder with such a description is read by it and no other.
 """
 
 from __future__ import annotations

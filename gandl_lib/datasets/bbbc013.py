@@ -19,9 +19,9 @@ E-H          3-11          LY294002, 0.31 to 80 uM         `treated`
 ===========  ============  ==============================  =========================
 
 `C+` is the state that the axis leads to, as everywhere: here that of cells fully inhibited. **E01-H01**: the plate map
-has 80 (uM LY294002) there; the authors' corrected file, CellProfiler's tutorial and its table have the positive control,
-150 nM Wortmannin, which is followed here. Pixels cannot tell, both doses saturate. The design is a fact of the plate and
-stands in this file; a table that says otherwise is refused.
+has 80 (uM LY294002) there; the authors' corrected file, CellProfiler's tutorial and its table have the positive
+control, 150 nM Wortmannin, which is followed here. Pixels cannot tell, both doses saturate. The design is a fact of the
+plate and stands in this file; a table that says otherwise is refused.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.
     names: list[str] = []
     for row in table.itertuples():
         kind = reason = None
-        files = _files(root, row.well)
-        names.append(files[0].name)
-        for file in files:
+        found = files(root, row.well)
+        names.append(found[0].name)
+        for file in found:
             try:
                 image = _decode(file)
             except ValueError as error:
@@ -156,7 +156,7 @@ def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.
 def read(root: str | Path, row: Any) -> np.ndarray:
     """The images of one well, a row of the wells table: (2, H, W) uint8."""
     channels = []
-    for path in _files(Path(root), row.well):
+    for path in files(Path(root), row.well):
         try:
             channels.append(_decode(path))
         except ValueError as error:
@@ -166,7 +166,7 @@ def read(root: str | Path, row: Any) -> np.ndarray:
     return np.stack(channels)  # [CHW]
 
 
-def _files(root: Path, well: str) -> list[Path]:
+def files(root: Path, well: str) -> list[Path]:
     """The files of a well in the order of `CHANNELS`: those that are there, or else where they are looked for."""
     number = "ABCDEFGH".index(well[0]) * 12 + int(well[1:])
     found = []
@@ -180,7 +180,7 @@ def _files(root: Path, well: str) -> list[Path]:
 def _decode(path: Path) -> np.ndarray:
     """(H, W) uint8 of an 8-bit BMP or TIFF, grey or with a grey ramp as palette; else the rest of a sentence about it.
 
-    CellProfiler's copy and BMPs have palettes. Where entry i is the grey value i, the numbers in the file are the image.
+    CellProfiler's copy and BMPs have palettes. Where entry i is the grey value i, the file's numbers are the image.
     """
     try:
         if path.suffix.lower() == ".bmp":
