@@ -53,7 +53,7 @@ def simulate(
 
 @app.command
 def fetch(
-    dataset: Positional[Literal["rxrx19a", "rxrx1", "bbbc021"]],
+    dataset: Positional[Literal["rxrx19a", "rxrx1", "bbbc021", "bbbc013"]],
     out: Positional[Path],
     where: str | None = None,
     images: bool = True,
@@ -86,7 +86,7 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
     """Pack a screen's images and its wells table into one Zarr store.
 
     Args:
-        data: folder with a screen in RxRx19a's, RxRx1's or BBBC021's layout, or one with a screen.toml.
+        data: folder with a screen in RxRx19a's, RxRx1's, BBBC021's or BBBC013's layout, or one with a screen.toml.
         out: the store to make, say screen.zarr.
         where: pandas query over the wells table, to take a part only.
         workers: threads.
