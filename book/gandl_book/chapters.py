@@ -165,18 +165,18 @@ def follow(command: list[str], folder: Path, log: Path) -> bool:
     log.parent.mkdir(parents=True, exist_ok=True)
     last: deque[str] = deque(maxlen=40)
     with open(log, "w") as file, tqdm(unit="step", desc="workflow", leave=True) as bar:
-        run = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for line in run.stdout:
-            file.write(line)
-            file.flush()
-            if rule := re.match(r"(?:local)?rule (\w+):", line):
-                bar.set_description(rule[1])
-            elif done := re.match(r"(\d+) of (\d+) steps", line):
-                bar.total = int(done[2])
-                bar.update(int(done[1]) - bar.n)
-            elif not re.search(r"\d+%\|", line):  # a job's own bar
-                last.append(line)
-    if run.wait():
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            for line in run.stdout:
+                file.write(line)
+                file.flush()
+                if rule := re.match(r"(?:local)?rule (\w+):", line):
+                    bar.set_description(rule[1])
+                elif done := re.match(r"(\d+) of (\d+) steps", line):
+                    bar.total = int(done[2])
+                    bar.update(int(done[1]) - bar.n)
+                elif not re.search(r"\d+%\|", line):  # a job's own bar
+                    last.append(line)
+    if run.returncode:
         print(f"{''.join(last)}The whole log is {log}.", file=sys.stderr, flush=True)
     return run.returncode == 0
 
