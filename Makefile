@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test test-long lint bench lock notebooks clean
+.PHONY: help book test test-long lint bench lock notebooks kernels bundle clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,17 @@ bench: $(READY)  ## images a second against the plain reference; the other scrip
 
 notebooks: $(READY)  ## write notebooks/*.ipynb anew from the .py beside them
 	python -m gandl_book.chapters notebooks
+
+# A pip of today, for what an old one downloads to look at it reads from the registry.
+kernels:  ## would the chapters' first cell install on Colab and Kaggle, and what would it bring?
+	@test -x $(VENV).kernels/bin/pip || $(PYTHON) -m venv $(VENV).kernels
+	@$(VENV).kernels/bin/pip install --quiet --upgrade pip packaging
+	$(VENV).kernels/bin/python tests/kernels/resolve.py
+
+bundle: $(READY)  ## pack what the chapters show, made by `make book`, into _build/gandl-results-PROFILE.zip
+	mkdir -p _build
+	python -m gandl_book.bundle pack results/$(PROFILE) _build/gandl-results-$(PROFILE).zip
+	python -m gandl_book.bundle verify _build/gandl-results-$(PROFILE).zip
 
 # Versions already in the lock stay; delete a line (or the file) to let that package move.
 # torch comes first and pinned: a bare `torch` or a range pulls gigabytes of CUDA packages.

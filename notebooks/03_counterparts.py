@@ -18,24 +18,28 @@
 # compared: it takes the plates out.
 
 # %% tags=["remove-cell"]
-# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+# On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
 import importlib.util
-import os
 import subprocess
 import sys
 
 if importlib.util.find_spec("gandl_lib") is None:
-    _steps = f"""set -e
-        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
-        cd gandl
-        {sys.executable} -m pip freeze | grep == > keep.partial
-        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
-    subprocess.run(["bash", "-c", _steps], check=True)
-    os.chdir("gandl")
-    sys.path.insert(0, os.getcwd())
+    _home = "https://github.com/gandl-executable/gandl"
+    _released = f"gandl @ {_home}/releases/download/v0.1.0/gandl-0.1.0-py3-none-any.whl"
+    _pip = [sys.executable, "-m", "pip"]
+    _there = subprocess.run([*_pip, "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
+    with open("keep.txt", "w") as _keep:
+        _keep.write("\n".join(_line for _line in _there if "==" in _line) + "\n")
+    for _source in (_released, f"gandl @ git+{_home}"):
+        _run = subprocess.run([*_pip, "install", "--quiet", "--constraint", "keep.txt", _source], stderr=-1, text=True)
+        if _run.returncode == 0:
+            break
+    else:
+        raise SystemExit(f"The library cannot be installed beside this kernel's packages: {_run.stderr.strip()[-400:]}")
 
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
 
 # %% tags=["remove-cell"]
 from gandl_book import figures, narrate
@@ -44,7 +48,7 @@ from gandl_book.figures import show, table
 
 from gandl_lib import profiles
 
-check_parameters(globals(), "profile")
+check_parameters(globals(), "profile", "fresh")
 
 # %%
 cost_csv, scores_csv, replicates_csv, *paths = need(
@@ -62,6 +66,7 @@ cost_csv, scores_csv, replicates_csv, *paths = need(
     "profiles/mae.h5ad?",
     "profiles/contrad.h5ad?",
     "profiles/transformer.h5ad?",
+    fresh=fresh,
 )
 methods = [profiles.read(path) for path in paths if path]
 cost, scores, replicates = map(narrate.read, (cost_csv, scores_csv, replicates_csv))

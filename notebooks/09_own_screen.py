@@ -19,24 +19,28 @@
 # purpose.
 
 # %% tags=["remove-cell"]
-# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+# On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
 import importlib.util
-import os
 import subprocess
 import sys
 
 if importlib.util.find_spec("gandl_lib") is None:
-    _steps = f"""set -e
-        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
-        cd gandl
-        {sys.executable} -m pip freeze | grep == > keep.partial
-        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
-    subprocess.run(["bash", "-c", _steps], check=True)
-    os.chdir("gandl")
-    sys.path.insert(0, os.getcwd())
+    _home = "https://github.com/gandl-executable/gandl"
+    _released = f"gandl @ {_home}/releases/download/v0.1.0/gandl-0.1.0-py3-none-any.whl"
+    _pip = [sys.executable, "-m", "pip"]
+    _there = subprocess.run([*_pip, "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
+    with open("keep.txt", "w") as _keep:
+        _keep.write("\n".join(_line for _line in _there if "==" in _line) + "\n")
+    for _source in (_released, f"gandl @ git+{_home}"):
+        _run = subprocess.run([*_pip, "install", "--quiet", "--constraint", "keep.txt", _source], stderr=-1, text=True)
+        if _run.returncode == 0:
+            break
+    else:
+        raise SystemExit(f"The library cannot be installed beside this kernel's packages: {_run.stderr.strip()[-400:]}")
 
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
+fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
 crops_per_second = 0.0  # that a device of yours embeds, for the costs at the end; 0 stands for a core of this machine
 
 # %% tags=["remove-cell"]
@@ -53,10 +57,10 @@ from gandl_lib.screen import report
 from gandl_lib.screen import run as screen
 from gandl_lib.shards import Shards
 
-check_parameters(globals(), "profile", "crops_per_second")
+check_parameters(globals(), "profile", "fresh", "crops_per_second")
 
 # %%
-metadata_csv, report_html = need(profile, "own/data/metadata.csv", "own/out/report.html")
+metadata_csv, report_html = need(profile, "own/data/metadata.csv", "own/out/report.html", fresh=fresh)
 data, out = metadata_csv.parent, report_html.parent
 tables, shards = report.read_tables(out), Shards(out / "screen.zarr")
 
@@ -229,7 +233,7 @@ narrate.what_to_distrust(
 # RxRx19a's are), and of the small network that is shipped, `quick32`; the paper's is larger by far.
 
 # %%
-screen_data, packed = need(profile, "data/screen?", "shards/screen.zarr")
+screen_data, packed = need(profile, "data/screen?", "shards/screen.zarr", fresh=fresh)
 timed, source = (Shards(packed), screen_data) if screen_data else (shards, data)
 network, made = open_method("gandl-random", timed.channels, "quick32")
 rates = throughput.rates(source, timed, network, made)

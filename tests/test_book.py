@@ -21,6 +21,8 @@ from bs4 import BeautifulSoup
 from built import ROOT, tiny_book
 from gandl_book import chapters
 
+import gandl_lib
+
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 by_chapter = pytest.mark.parametrize("source", SOURCES, ids=[path.stem for path in SOURCES])
 
@@ -91,39 +93,40 @@ def test_tables_that_chapters_ask_for_are_there() -> None:
         assert len(getattr(chapters, kind)(table)), table
 
 
-def test_the_first_cell_installs_and_upgrades_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run it as on Colab, with stand-ins for git and python that write down how they were called."""
-    log, tools = tmp_path / "log", tmp_path / "tools"
-    tools.mkdir()
-    for name, does in {
-        "git": "mkdir -p gandl/gandl_lib",
-        "python": 'if [ "$3" = freeze ]; then printf "numpy==1.0\\nodd @ file:///x\\n"; fi',
-    }.items():
-        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\n{does}\n')
-        (tools / name).chmod(0o755)
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_the_first_cell_installs_and_upgrades_nothing(
+    fails: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run it as on Colab, with a stand-in for python that writes down how it was called and fails the first times."""
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+if [ "$3" = freeze ]; then printf "numpy==1.0\\nodd @ file:///x\\n"; exit 0; fi
+echo "$@" >> {log}
+if [ $(wc -l < {log}) -le {fails} ]; then echo "ERROR: nothing fits" >&2; exit 1; fi
+"""
+    )
+    python.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(sys, "executable", str(tools / "python"))
-    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    namespace: dict[str, object] = {}
-    exec(setup_cell(), namespace)
-    clone, freeze, install = log.read_text().splitlines()
-    assert clone.startswith("git clone --depth 1 https://github.com/")
-    assert freeze == "python -m pip freeze"
-    assert "--constraint" in install and "upgrade" not in install and " -U" not in install
-    assert Path.cwd() == tmp_path / "gandl" and sys.path[0] == str(Path.cwd())
-    (kept,) = (p for p in Path.cwd().iterdir() if p.is_file())
-    assert kept.read_text() == "numpy==1.0\n" and kept.name in install
-    # Again, as after a restart of the kernel: the clone is there and is used.
-    monkeypatch.chdir(tmp_path)
-    exec(setup_cell(), {})
-    assert log.read_text().count("git clone") == 1
+    if fails == 2:
+        with pytest.raises(SystemExit, match="cannot be installed beside this kernel's packages: ERROR: nothing fits"):
+            exec(setup_cell(), {})
+    else:
+        exec(setup_cell(), {})
+    installs = log.read_text().splitlines()
+    assert len(installs) == min(fails + 1, 2)
+    version = gandl_lib.__version__
+    for install, source in zip(installs, (f"/v{version}/gandl-{version}-py3", "git+https"), strict=False):
+        assert "--constraint keep.txt" in install and source in install
+        assert "upgrade" not in install and " -U" not in install
+    assert (tmp_path / "keep.txt").read_text() == "numpy==1.0\n"
     # At home: nothing at all.
     monkeypatch.undo()
     here, before = Path.cwd(), log.read_text()
     exec(setup_cell(), {})
-    assert Path.cwd() == here and log.read_text() == before
+    assert Path.cwd() == here and log.read_text() == before and not Path("keep.txt").exists()
 
 
 # ---- what chapters call ----
@@ -142,6 +145,7 @@ def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setenv("GANDL_BUNDLE", "none")
     return tmp_path
 
 
@@ -162,6 +166,36 @@ def test_need_runs_nothing_inside_the_workflow(small_project: Path, monkeypatch:
     with pytest.raises(ValueError, match=r"could not make results/quick/a\.csv"):
         chapters.need("quick", "a.csv")
     assert not (small_project / "results").exists()
+
+
+def test_the_workflow_shows_a_bar_and_keeps_its_log(small_project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    chapters.need("quick", "a.csv")
+    shown, log = capfd.readouterr().err, (small_project / "results/quick/workflow.log").read_text()
+    assert "1/1" in shown and "Building DAG" in log and "Building DAG" not in shown
+    (small_project / "Snakefile").write_text(
+        "rule c:\n    output: 'results/quick/c.csv'\n    shell: 'echo woe; exit 3'\n"
+    )
+    with pytest.raises(ValueError, match=r"could not make results/quick/c\.csv"):
+        chapters.need("quick", "c.csv")
+    assert "woe" in capfd.readouterr().err
+
+
+def test_the_workflow_gets_an_environment_of_its_own_where_snakemake_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees the packages of this one and replaces none; made once, and only where Snakemake is missing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert chapters.with_snakemake() == sys.executable
+    monkeypatch.setattr(chapters, "find_spec", lambda name: None)
+    monkeypatch.setattr(chapters, "WORKFLOW", ("no-such-package-of-anybody @ file:///nowhere.whl",))
+    with pytest.raises(ValueError, match="Snakemake cannot be installed"):
+        chapters.with_snakemake()
+    monkeypatch.setattr(chapters, "WORKFLOW", ("--requirement=/dev/null",))
+    python = chapters.with_snakemake()
+    assert subprocess.run([python, "-c", "import torch"], check=False).returncode in (0, 1) and python != sys.executable
+    assert "include-system-site-packages = true" in (Path(python).parents[1] / "pyvenv.cfg").read_text()
+    monkeypatch.setattr(subprocess, "run", None)
+    assert chapters.with_snakemake() == python
 
 
 def test_need_says_what_it_cannot_do(small_project: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -100,3 +102,57 @@ def test_commands_start_without_what_takes_seconds() -> None:
     slow = "{'torch', 'lightning_fabric', 'sklearn', 'anndata', 'pandas'}"
     code = f"import gandl_lib.cli, sys; print(*sorted({slow} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent for top in ("gandl_lib", "book/gandl_book") for path in (ROOT / top).rglob("__init__.py")}
+    named = {str(f.relative_to(ROOT)).removeprefix("book/").replace("/", ".") for f in folders}
+    assert named | {"gandl_book.config", "gandl_book.reference"} == set(tools["packages"])
+    assert all((ROOT / folder).is_dir() for folder in tools["package-dir"].values())
+
+
+def test_an_installed_wheel_is_all_it_takes(tmp_path: Path) -> None:
+    """In an environment that has the dependencies and nothing of the clone: the paper's numbers, profiles, a plate of
+    somebody's own, and a shipped network where the channels are those that it knows."""
+    source = tmp_path / "source"
+    for part in ("gandl_lib", "book", "config"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__", "chapters", "mathjax"))
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / part, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(build, check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    (wheel,) = tmp_path.glob("gandl-*.whl")
+    subprocess.run([*pip, "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    packages = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*command: str | Path, ok: bool = True) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert not ok or done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    borrowed = sysconfig.get_path("purelib")
+    Path(run(python, "-c", packages).strip(), "borrowed.pth").write_text(borrowed + "\n")  # no .pth of its own is read
+    look = (
+        "import gandl_lib; from gandl_book import chapters; from gandl_lib.screen import run;"
+        "print(gandl_lib.__file__); print(len(chapters.paper('table1')), chapters.profiles())"
+    )
+    where, rest = run(python, "-c", look).splitlines()
+    assert Path(where).is_relative_to(tmp_path / "env") and "quick" in rest
+    gandl = python.with_name("gandl")
+    run(gandl, "simulate", "plate", "--layout", "own", "--screen", "tiny", "--jobs", "1")
+    found = run(gandl, "screen", "plate", "--out", "out", "--images", "16", "--threads", "1")
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1e5, found
+    shipped = "from gandl_lib.screen.run import SHIPPED; print(*SHIPPED.glob('*.safetensors'))"
+    assert "gandl-quick32" in run(python, "-c", shipped)
+
+
+def test_the_first_cell_names_this_version() -> None:
+    (released,) = set(
+        re.findall(r"releases/download/(\S+?)\.whl", "".join(p.read_text() for p in (ROOT / "notebooks").glob("*.py")))
+    )
+    assert released == f"v{PROJECT['version']}/gandl-{PROJECT['version']}-py3-none-any"

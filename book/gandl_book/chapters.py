@@ -5,8 +5,9 @@ A chapter is `notebooks/NN_name.py` in py:percent. It says once which files of a
     table, truth = need(profile, "dose_response.csv", "dose_truth.csv?")
 
 and that line is all there is to it: inside the workflow these files are the chapter's inputs, so they are there; alone,
-on Colab or under papermill, the workflow is run for whatever is missing. A trailing `?` marks what not every profile
-can make (nobody knows the truth of a real screen); it comes back as None.
+on Colab or under papermill, they are taken from the prebuilt results (`bundle`), or the workflow is run for whatever is
+missing. A trailing `?` marks what not every profile can make (nobody knows the truth of a real screen); it comes back
+as None.
 
 `python -m gandl_book.chapters notebooks` writes the paired NN_name.ipynb: no outputs, and the same bytes every time.
 """
@@ -17,13 +18,21 @@ import ast
 import difflib
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+import gandl_lib
+from gandl_book import bundle
 
 LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
 """Results that are folders, by the first part of their name: the file that says one is complete."""
@@ -32,21 +41,44 @@ INSIDE = "GANDL_WORKFLOW"
 """Set in the environment of chapters that the workflow runs: what it can make for them is there already."""
 
 
+REPOSITORY = "https://github.com/gandl-executable/gandl"
+WORKFLOW = ("snakemake>=9", "grimp>=3.5")
+"""What running the workflow takes beyond the library. Colab's newer packages and Snakemake cannot live together."""
+
+# In a clone these lie beside this package, in an installed wheel inside it.
+REFERENCE = next(
+    p / "reference" for p in (Path(__file__).parent, Path(__file__).parents[1]) if (p / "reference").is_dir()
+)
+CONFIG = next(p / "config" for p in (Path(__file__).parent, Path(__file__).parents[2]) if (p / "config").is_dir())
+
+
 # ---- results ----
 
 
 def root() -> Path:
-    """The project: the nearest folder upwards that has a Snakefile, or else the one this library lies in."""
+    """The project: the nearest folder upwards that has a Snakefile, one called gandl here, or the library's own.
+
+    Raises:
+        ValueError: there is none, as where the library was installed and nothing was cloned.
+    """
     here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+    for folder in (here, *here.parents, here / "gandl", Path(__file__).resolve().parents[2]):
         if (folder / "Snakefile").exists() and (folder / "config").is_dir():
             return folder
     raise ValueError(f"no Snakefile in {here} or above it; run this in a clone of the project.")
 
 
+def config() -> Path:
+    """The folder of the profiles' configurations: the project's, or without one those that came with the library."""
+    try:
+        return root() / "config"
+    except ValueError:
+        return CONFIG
+
+
 def profiles() -> list[str]:
     """Names of the workflow's profiles, config/*.yaml."""
-    return sorted(path.stem for path in (root() / "config").glob("*.yaml"))
+    return sorted(path.stem for path in config().glob("*.yaml"))
 
 
 def target(name: str) -> str:
@@ -65,8 +97,10 @@ EVALUATED = {
 """The tables each evaluation writes, for those who bring profiles and no images."""
 
 
-def need(profile: str, *names: str, cores: str = "all", published: str = "") -> list[Path | None]:
-    """Paths of results/<profile>/<name>, made by the workflow if they are not there yet.
+def need(profile: str, *names: str, cores: str = "all", published: str = "", fresh: bool = False) -> list[Path | None]:
+    """Paths of results: the workflow's own if they are there, else prebuilt ones, else made by the workflow now.
+
+    All are of one kind: prebuilt results never stand beside others.
 
     Args:
         profile: one of config/*.yaml.
@@ -74,6 +108,7 @@ def need(profile: str, *names: str, cores: str = "all", published: str = "") -> 
             that ends in `?` may be missing.
         cores: processor cores the workflow may use.
         published: profiles (.h5ad, see `gandl profiles`) to evaluate here and now instead of what the workflow has.
+        fresh: take nothing prebuilt.
 
     Returns:
         one path a name, in order; None for an optional result that this profile does not have, and for everything that
@@ -82,29 +117,111 @@ def need(profile: str, *names: str, cores: str = "all", published: str = "") -> 
     Raises:
         ValueError: unknown profile, or a result that no rule makes or whose making failed.
     """
-    top = root()
     choose("profile", profile, profiles())
     if published:
-        return _evaluated(top / "results" / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
+        results = config().parent / "results" if config() != CONFIG else Path.cwd() / "results"
+        return _evaluated(results / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
     results = Path("results", profile)
     wanted = {name: results / target(name.rstrip("?")) for name in names}
-
-    def snakemake(paths: Iterable[Path], *options: str, quiet: bool = False) -> bool:
-        command = [sys.executable, "-m", "snakemake", *options, "--cores", cores, "--rerun-incomplete"]
-        command += [*map(str, paths), "--config", f"profile={profile}"]
-        return subprocess.run(command, cwd=top, capture_output=quiet).returncode == 0
+    inside = INSIDE in os.environ
+    try:
+        top = root()
+    except ValueError:
+        top = None
+    complete = top and all((top / path).exists() for name, path in wanted.items() if not name.endswith("?"))
+    # Of a folder that the workflow has begun, what is optional may be yet to come; of nothing, all can be prebuilt.
+    if not (complete or inside or fresh) and (taken := bundle.take(profile, names, config() / f"{profile}.yaml")):
+        return taken
+    top = top or clone()
 
     missing = [path for path in wanted.values() if not (top / path).exists()]
-    if missing and INSIDE not in os.environ:
+    if missing and not inside:
         optional = {path for name, path in wanted.items() if name.endswith("?")}
-        makeable = [p for p in missing if p not in optional or snakemake([p], "--dry-run", quiet=True)]
-        if makeable:
-            print(f"{', '.join(map(str, makeable))} not made yet; running the workflow.", file=sys.stderr, flush=True)
-            snakemake(makeable)
+        python = with_snakemake()
+
+        def snakemake(paths: Iterable[Path], *options: str) -> list[str]:
+            return [python, "-m", "snakemake", *options, "--cores", cores, "--rerun-incomplete", *map(str, paths),
+                    "--config", f"profile={profile}"]  # fmt: skip
+
+        def makeable(path: Path) -> bool:
+            return subprocess.run(snakemake([path], "--dry-run"), cwd=top, capture_output=True).returncode == 0
+
+        if asked := [path for path in missing if path not in optional or makeable(path)]:
+            print(f"{', '.join(map(str, asked))} not made yet; running the workflow.", file=sys.stderr, flush=True)
+            follow(snakemake(asked), top, top / results / "workflow.log")
     lacking = [str(path) for name, path in wanted.items() if not name.endswith("?") and not (top / path).exists()]
     if lacking:
         raise ValueError(f"the workflow could not make {', '.join(lacking)}; its message is above.")
     return [top / results / name.rstrip("?") if (top / path).exists() else None for name, path in wanted.items()]
+
+
+def follow(command: list[str], folder: Path, log: Path) -> bool:
+    """Run the workflow with one bar on stderr, a step a job; returns whether it succeeded.
+
+    All that it says goes to `log`, and the end of it to stderr if it fails.
+    """
+    from tqdm import tqdm
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last: deque[str] = deque(maxlen=40)
+    with open(log, "w") as file, tqdm(unit="step", desc="workflow", leave=True) as bar:
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            for line in run.stdout:
+                file.write(line)
+                file.flush()
+                if rule := re.match(r"(?:local)?rule (\w+):", line):
+                    bar.set_description(rule[1])
+                elif done := re.match(r"(\d+) of (\d+) steps", line):
+                    bar.total = int(done[2])
+                    bar.update(int(done[1]) - bar.n)
+                elif not re.search(r"\d+%\|", line):  # a job's own bar
+                    last.append(line)
+    if run.returncode:
+        print(f"{''.join(last)}The whole log is {log}.", file=sys.stderr, flush=True)
+    return run.returncode == 0
+
+
+def clone() -> Path:
+    """The project with its workflow, cloned into ./gandl at the library's own version.
+
+    Raises:
+        ValueError: it cannot be had; says what to do.
+    """
+    to = Path.cwd() / "gandl"
+    print(f"The workflow is not here; cloning {REPOSITORY} into {to}.", file=sys.stderr, flush=True)
+    command = ["git", "clone", "--quiet", "--depth", "1", "-c", "advice.detachedHead=false"]
+    for branch in (f"v{gandl_lib.__version__}", "main"):
+        if to.exists() or not shutil.which("git"):
+            break
+        if not subprocess.run([*command, "--branch", branch, REPOSITORY, str(to)], capture_output=True).returncode:
+            return to
+    raise ValueError(
+        f"results have to be made, and {REPOSITORY} could not be cloned into {to}; clone it and run there."
+    )
+
+
+def with_snakemake() -> str:
+    """A Python that has Snakemake: this one, or one made for it that sees all packages of this one and replaces none.
+
+    Raises:
+        ValueError: it cannot be made.
+    """
+    if find_spec("snakemake") and int(metadata.version("snakemake").split(".")[0]) >= 9 and find_spec("grimp"):
+        return sys.executable
+    home = bundle.cache() / f"workflow-{sys.version_info[0]}.{sys.version_info[1]}"
+    python = home / "bin" / "python"
+    if not (home / ".whole").exists():
+        print("Making a small environment for the workflow.", file=sys.stderr, flush=True)
+        # Without pip of its own: Colab's and Debian's Python cannot put one there.
+        make = [sys.executable, "-m", "venv", "--clear", "--without-pip", "--system-site-packages", str(home)]
+        install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *WORKFLOW]
+        for step in (make, install):
+            done = subprocess.run(step, capture_output=True, text=True)
+            if done.returncode:
+                why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise ValueError(f"results have to be made, and Snakemake cannot be installed for it ({why}).")
+        (home / ".whole").touch()
+    return str(python)
 
 
 def _evaluated(results: Path, published: Path, names: list[str]) -> list[Path | None]:
@@ -143,14 +260,14 @@ def paper(table: str) -> pd.DataFrame:
     Raises:
         ValueError: naming the known tables.
     """
-    files = {path.stem.removeprefix("paper_"): path for path in (root() / "book/reference").glob("paper_*.csv")}
+    files = {path.stem.removeprefix("paper_"): path for path in REFERENCE.glob("paper_*.csv")}
     choose("table", table, files)
     return pd.read_csv(files[table], keep_default_na=False, na_values=["-"])
 
 
 def recorded(name: str) -> pd.DataFrame:
     """A table of a recorded long run, book/reference/<name>.csv; its provenance lies beside it."""
-    files = {path.stem: path for path in (root() / "book/reference").glob("*.csv")}
+    files = {path.stem: path for path in REFERENCE.glob("*.csv")}
     return pd.read_csv(files[choose("recorded table", name, files)])
 
 

@@ -21,6 +21,7 @@ BYSTANDERS = {
     ("gandl_lib.train", "gandl_lib.embed"): "the probe's features",
     ("gandl_lib.shards", "gandl_lib.datasets"): "layouts are looked at by who writes a store; its rule names them",
     ("gandl_lib.profiles", "gandl_lib.datasets"): "for embeddings that others computed, which no rule makes",
+    ("gandl_book.chapters", "gandl_book.bundle"): "inside the workflow nothing prebuilt is taken",
     ("gandl_lib.screen.run", "gandl_lib.screen.report"): "the page at the end, which changes no number",
 }
 
