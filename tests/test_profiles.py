@@ -8,13 +8,13 @@ import pandas as pd
 import pycytominer
 import pytest
 from anndata import AnnData
-from gandl_lib.evaluate.quality import ssmd, z_prime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import fractional_matrix_power
 from synthetic_profiles import make_profiles
 
 from gandl_lib import profiles as P
+from gandl_lib.screen.quality import ssmd, z_prime
 
 TREATED = {"remdesivir": (1.0, 1.5, 0.9)}
 WITH_BLANKS = {"C+": 16, "C-": 16, "blank": 2}
