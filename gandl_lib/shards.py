@@ -408,12 +408,6 @@ class Shards:
         """(C, 2) float32: lower and upper grey value of each channel, percentiles 0.1 and 99.9 of the whole screen."""
         return self._limits(self.histograms.sum(0))
 
-    def plate_limits(self, plate_id: str) -> np.ndarray:
-        """(C, 2) float32: the same of one plate alone."""
-        if plate_id not in self._plates:
-            raise ValueError(f"{self.path}: no plate {plate_id!r}; there are {', '.join(self._plates)}.")
-        return self._limits(self.histograms[self._plates.index(plate_id)])
-
     @cached_property
     def statistics(self) -> pd.DataFrame:
         """Grey values per plate and channel: mean, sd, p01, p50, p99 and the fraction of pixels in the last bin.

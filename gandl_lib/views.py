@@ -37,13 +37,6 @@ def scale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
     return ((images.float() - low) / (high - low)).clamp_(0, 1).mul_(2).sub_(1)
 
 
-def unscale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
-    """The inverse of `scale` between the limits, for showing images: (..., C, H, W) to float32 grey values."""
-    images = torch.as_tensor(images)
-    low, high = _limits(limits, images)
-    return low + (images.float() + 1) / 2 * (high - low)
-
-
 def lift(images: Tensor, strength: float) -> Tensor:
     """Dim details made brighter: v -> arcsinh(strength v) / arcsinh(strength), v in [0, 1] being [-1, 1] here."""
     return torch.asinh((images + 1) * (strength / 2)).mul_(2 / math.asinh(strength)).sub_(1)

@@ -243,8 +243,6 @@ def test_histograms_limits_and_statistics_are_those_of_all_pixels(make_screen, t
             expected = np.percentile(values, [1, 50, 99], method="inverted_cdf")
             np.testing.assert_allclose(row[["p01", "p50", "p99"]].astype(float), expected, atol=(width - 1) / 2)
             assert row["saturated"] == np.mean(values // width == bins - 1)
-        of_plate = images[(wells["plate_id"] == plate_id).to_numpy()]
-        _assert_limits(shards.plate_limits(plate_id), of_plate, width)
     assert len(shards.statistics) == 15
     _assert_limits(shards.limits, images, width)
 
@@ -260,12 +258,6 @@ def test_a_black_channel_still_has_a_range(make_screen, tmp_path, monkeypatch):
     shards = Shards(write(make_screen(), tmp_path / "s.zarr"))
     np.testing.assert_array_equal(shards.limits, [[0, 1]] * 5)
     np.testing.assert_array_equal(shards.read(3), 0)
-
-
-def test_an_unknown_plate(make_screen, tmp_path):
-    shards = Shards(write(make_screen(), tmp_path / "s.zarr"))
-    with pytest.raises(ValueError, match="no plate 'VERO-1_9'; there are VERO-1_1, VERO-1_2"):
-        shards.plate_limits("VERO-1_9")
 
 
 # ---- stopping and going on ----

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandl_lib.shards import Shards, write
-from gandl_lib.views import TrainingCrops, crop_grid, lay, lift, scale, turn, unlift, unscale
+from gandl_lib.views import TrainingCrops, crop_grid, lay, lift, scale, turn, unlift
 
 LIMITS = np.array([[10, 200], [0, 255], [3, 4]], np.float32)
 
@@ -34,13 +34,6 @@ def test_scale_takes_arrays_and_leaves_its_argument_alone(rng):
     before = float_image.clone()
     assert torch.equal(scale(image, LIMITS), scale(float_image, torch.tensor(LIMITS)))
     assert torch.equal(float_image, before)
-
-
-def test_unscale_undoes_scale_between_the_limits():
-    images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
-    low, high = torch.tensor(LIMITS).unsqueeze(-1).unbind(1)
-    expected = images.float().clamp(low[..., None], high[..., None])
-    torch.testing.assert_close(unscale(scale(images, LIMITS), LIMITS), expected)
 
 
 def test_limits_of_other_channels_are_refused():

@@ -96,11 +96,6 @@ class ConvAE(Method):
         return torch.stack(ratios).mean()
 
     @torch.no_grad()
-    def redrawn(self, images: Tensor) -> Tensor:
-        """(B, C, R, R) -> what the decoder makes of their codes."""
-        return self.decoder(self.encoder(images))
-
-    @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, R, R) in [-1, 1] -> (B, latent) float32."""
         return self.encoder(images).float()
