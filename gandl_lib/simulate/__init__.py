@@ -1,1 +1,1 @@
-"""Simulated screens with known truth: `screens` and `drugs` write them, `cells` and `mcf7` say how their cells look."""
+"""Simulated screens with known truth: `screens` and `drugs` write them, `cells` and `mcf7` are their cells."""

@@ -23,10 +23,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from gandl_lib.simulate.optics import PSF_UM
+
 STAINS = ("Hoechst", "ConA", "phalloidin", "SYTO 14", "WGA", "MitoTracker")
 TRAITS = ("ring", "er_scale", "nucleoli", "actin", "golgi")
-PSF_UM = 0.75
-"""Standard deviation of the nominal blur that structures are drawn to survive."""
 
 _CELL_SPREAD = 0.15
 """Cell-to-cell standard deviation of log sizes and log periods."""

@@ -33,15 +33,12 @@ import numpy as np
 import pandas as pd
 import scipy
 import tifffile
-from scipy.ndimage import gaussian_filter
 
 import gandl_lib
 from gandl_lib import files
 from gandl_lib.datasets import bbbc021
 from gandl_lib.processes import for_each
-from gandl_lib.simulate import _shared as _simulation
-from gandl_lib.simulate import mcf7
-from gandl_lib.simulate.cells import PSF_UM
+from gandl_lib.simulate import chance, mcf7, optics
 
 TOP = 4095
 """The camera's highest grey value, in 16-bit files."""
@@ -155,7 +152,7 @@ def simulate(out: str | Path, screen: DrugScreen | str = "quick", seed: int = 0,
         "screen": asdict(screen),
         "versions": {"gandl": gandl_lib.__version__} | {m.__name__: m.__version__ for m in (np, scipy, tifffile)},
     }
-    files.claim(out, _simulation.RECORD, record, ignore=("versions",))
+    files.claim(out, chance.RECORD, record, ignore=("versions",))
     for site in sites:
         (out / "images" / site.folder).mkdir(parents=True, exist_ok=True)
     for_each(partial(_write_site, out, screen, seed), sites, f"simulating {out.name}", jobs)
@@ -191,7 +188,7 @@ def plan(screen: DrugScreen, seed: int) -> tuple[pd.DataFrame, list[Site]]:
         for plate in range(screen.plates):
             plate_id = f"Week{week + 1}_{10001 + week * screen.plates + plate}"
             room = [f"{r}{c:02d}" for r in _ROWS for c in _COLUMNS if f"{r}{c:02d}" not in _CONTROLS]
-            places = _simulation.rng(seed, plate_id, "places").permutation(room)[: len(here)]
+            places = chance.rng(seed, plate_id, "places").permutation(room)[: len(here)]
             wells = [*zip(_CONTROLS, [("", bbbc021.CONTROL, 0.0)] * len(_CONTROLS), strict=True)]
             wells += zip(places.tolist(), here, strict=True)
             sites += [
@@ -226,10 +223,10 @@ def image_table(sites: list[Site]) -> pd.DataFrame:
 def render(screen: DrugScreen, seed: int, site: Site) -> tuple[np.ndarray, np.ndarray]:
     """The images of one site, (3, H, W) uint16 in the order of `mcf7.STAINS`; (2, cells) y and x of its nuclei."""
     px, n = screen.image_px, len(mcf7.STAINS)
-    plate, week = _optics(screen, seed, site.plate_id), _simulation.rng(seed, site.week)
+    plate, week = _optics(screen, seed, site.plate_id), chance.rng(seed, site.week)
     week_gain = np.exp(screen.week_gain_sd * week.standard_normal(n))
     week_cell, week_nucleus = screen.week_size_sd * week.standard_normal(2)
-    well = _simulation.rng(seed, site.plate_id, site.well)
+    well = chance.rng(seed, site.plate_id, site.well)
     gain = week_gain * plate["gain"] * np.exp(screen.well_sd * well.standard_normal(n))
     crowding = np.exp(screen.density_sd * well.standard_normal())
 
@@ -238,7 +235,7 @@ def render(screen: DrugScreen, seed: int, site: Site) -> tuple[np.ndarray, np.nd
         ec50, hill, besides = _potency(screen, seed, site.compound)
         effect = 1 / (1 + (ec50 / site.dose_uM) ** hill)
         answer = mcf7.both(mcf7.MECHANISMS[site.moa], besides)
-    rng = _simulation.rng(seed, site.plate_id, site.well, str(site.site))
+    rng = chance.rng(seed, site.plate_id, site.well, str(site.site))
     expected = screen.cells * crowding * np.exp(effect * answer.alive + 0.08 * rng.standard_normal())
     common = mcf7.Phenotype(cell=week_cell, nucleus=week_nucleus)
     light, centres = mcf7.draw(
@@ -247,12 +244,11 @@ def render(screen: DrugScreen, seed: int, site: Site) -> tuple[np.ndarray, np.nd
     focus = np.exp(screen.blur_sd / 2 * rng.standard_normal())
     images = np.empty((n, px, px), np.uint16)
     for k in range(n):
-        blur = PSF_UM / screen.pixel_um * plate["blur"][k] * focus
-        sharp = gaussian_filter(light[k], blur, mode="wrap", truncate=3)
-        haze = gaussian_filter(sharp, 8 / screen.pixel_um, mode="wrap", truncate=2)  # light from out of focus
-        seen = (0.85 * sharp + 0.15 * haze) * gain[k] * plate["vignette"][k] + plate["background"][k]
-        noise = rng.standard_normal(seen.shape, np.float32) * np.sqrt(0.0015**2 + 0.0006 * seen)
-        images[k] = np.clip(np.rint(TOP * (seen + noise)), 0, TOP)
+        one = {name: plate[name][k] for name in ("vignette", "background")}
+        blur = plate["blur"][k] * focus
+        images[k] = optics.seen(
+            light[k], rng, pixel_um=screen.pixel_um, blur=blur, haze=0.15, gain=gain[k], top=TOP, **one
+        )
     return images, centres
 
 
@@ -262,7 +258,7 @@ def render(screen: DrugScreen, seed: int, site: Site) -> tuple[np.ndarray, np.nd
 @lru_cache(maxsize=256)
 def _potency(screen: DrugScreen, seed: int, compound: str) -> tuple[float, float, mcf7.Phenotype]:
     """ec50_uM, Hill's exponent, and what a compound does besides, at full effect."""
-    rng = _simulation.rng(seed, "truth", compound)
+    rng = chance.rng(seed, "truth", compound)
     ec50 = min(screen.doses_uM) * np.exp(0.5 * rng.standard_normal())
     hill = rng.uniform(1.0, 2.0)
     dna, actin, tubulin, cell, nucleus, alive = screen.side_effects * rng.standard_normal(6)
@@ -275,18 +271,7 @@ def _potency(screen: DrugScreen, seed: int, compound: str) -> tuple[float, float
 @lru_cache(maxsize=16)
 def _optics(screen: DrugScreen, seed: int, plate_id: str) -> dict[str, np.ndarray]:
     """What a plate does to each stain."""
-    rng = _simulation.rng(seed, plate_id)
-    n = len(mcf7.STAINS)
-    centre = 0.25 * rng.standard_normal((n, 2, 1, 1))
-    y, x = np.mgrid[-1 : 1 : screen.image_px * 1j, -1 : 1 : screen.image_px * 1j]
-    off_axis2 = ((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / 2
-    strength = screen.vignette * rng.uniform(0.5, 1.5, (n, 1, 1))
-    return {
-        "gain": np.exp(screen.plate_gain_sd * rng.standard_normal(n)),
-        "background": 0.02 * np.exp(screen.background_sd * rng.standard_normal(n)),
-        "blur": np.exp(screen.blur_sd * rng.standard_normal(n)),
-        "vignette": (1 - strength * off_axis2).clip(0.1).astype(np.float32),
-    }
+    return optics.of_plate(screen, chance.rng(seed, plate_id), len(mcf7.STAINS), background=0.02)
 
 
 # ---- files ----

@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gandl_lib.simulate.cells import PSF_UM, over, scatter, share, step, texture, wrap_add
+from gandl_lib.simulate.cells import over, scatter, share, step, texture, wrap_add
+from gandl_lib.simulate.optics import PSF_UM
 
 STAINS = ("DNA", "actin", "tubulin")
 CELL_UM, NUCLEUS_UM = 11.3, 5.75

@@ -41,14 +41,12 @@ import PIL
 import scipy
 import tifffile
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 import gandl_lib
 from gandl_lib import files
 from gandl_lib.datasets import rxrx1, rxrx19a, select
 from gandl_lib.processes import for_each
-from gandl_lib.simulate import _shared as _simulation
-from gandl_lib.simulate import cells
+from gandl_lib.simulate import cells, chance, optics
 
 STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4), "own": (0, 5, 2, 1)}
 """Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5. `own` has
@@ -243,7 +241,7 @@ def simulate(
         "plate_map": plate_map and {"name": Path(plate_map).name, "sha256": _sha256(plate_map), "where": where},
         "versions": {"gandl": gandl_lib.__version__} | {m.__name__: m.__version__ for m in (np, scipy, PIL)},
     }
-    files.claim(out, _simulation.RECORD, record, ignore=("versions",))
+    files.claim(out, chance.RECORD, record, ignore=("versions",))
     for folder in sorted({Path(_name(site, layout)).parent for site in sites}):
         (out / "images" / folder).mkdir(parents=True, exist_ok=True)
 
@@ -295,7 +293,7 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     morphology = cells.MORPHOLOGIES[site.cell_type]
     plate = _optics(screen, seed, site.plate_id)
 
-    well = _simulation.rng(seed, site.well_id)
+    well = chance.rng(seed, site.well_id)
     gain = plate["gain"] * np.exp(screen.well_gain_sd * well.standard_normal(6))
     crowding = np.exp(screen.density_sd * well.standard_normal())
     offset = screen.trait_sd * well.standard_normal(len(cells.TRAITS))
@@ -308,7 +306,7 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     gain = gain * (1 + screen.position * (plate["slope"] @ (y, x) - 0.5 * edge))
     crowding *= 1 - screen.position * edge
 
-    rng = _simulation.rng(seed, site.site_id)
+    rng = chance.rng(seed, site.site_id)
     per_site = morphology.per_mm2 * (px * screen.pixel_um / 1000) ** 2 * screen.density
     n_cells = round(per_site * crowding * site.alive * np.exp(0.05 * rng.standard_normal())) if site.alive else 0
     light = cells.draw(
@@ -317,12 +315,11 @@ def render(screen: Screen, seed: int, site: Site, layout: str = "rxrx19a") -> np
     focus = np.exp(screen.blur_sd / 2 * rng.standard_normal())
     images = np.empty((len(stains), px, px), np.uint8 if TOP[layout] == 255 else np.uint16)
     for k, stain in enumerate(stains):
-        blur = cells.PSF_UM / screen.pixel_um * plate["blur"][stain] * focus
-        sharp = gaussian_filter(light[stain], blur, mode="wrap", truncate=3)
-        haze = gaussian_filter(sharp, 8 / screen.pixel_um, mode="wrap", truncate=2)  # light from out of focus
-        seen = (0.75 * sharp + 0.25 * haze) * gain[stain] * plate["vignette"][stain] + plate["background"][stain]
-        noise = rng.standard_normal(seen.shape, np.float32) * np.sqrt(0.0015**2 + 0.0006 * seen)
-        images[k] = np.clip(np.rint(TOP[layout] * (seen + noise)), 0, TOP[layout])
+        one = {name: plate[name][stain] for name in ("vignette", "background")} | {"gain": gain[stain]}
+        blur = plate["blur"][stain] * focus
+        images[k] = optics.seen(
+            light[stain], rng, pixel_um=screen.pixel_um, blur=blur, haze=0.25, top=TOP[layout], **one
+        )
     return images
 
 
@@ -354,7 +351,7 @@ def _compound_plates(screen: Screen, seed: int, plate_map: str | Path | None, wh
             # Replicate r of dose i goes to plate i + r: spread over plates, as many on each.
             here = [d for i, d in enumerate(doses) for r in range(screen.replicates) if (i + r) % len(plates) == k]
             others = [(ACTIVE, "", "")] * screen.untreated + [(ACTIVE, *d) for d in here]
-            rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
+            rng = chance.rng(seed, f"{experiment}_{plate}", "places")
             wells = [
                 *zip(_places(rng, len(controls), CONTROL_COLUMNS), controls, strict=True),
                 *zip(_places(rng, len(others), sorted(set(_COLUMNS) - set(CONTROL_COLUMNS))), others, strict=True),
@@ -370,7 +367,7 @@ def _own_plates(screen: Screen, seed: int) -> pd.DataFrame:
     doses = [(ACTIVE, name, str(float(dose))) for name in names for dose in screen.doses_uM]
     plates = [(experiment, plate + 1) for experiment, n in screen.experiments for plate in range(n)]
     for k, (experiment, plate) in enumerate(plates):
-        rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
+        rng = chance.rng(seed, f"{experiment}_{plate}", "places")
         controls = [(MOCK, "", "")] * screen.mock + [(ACTIVE, "", "")] * screen.untreated
         here = [d for i, d in enumerate(doses) for r in range(screen.replicates) if (i + r) % len(plates) == k]
         wells = [
@@ -389,7 +386,7 @@ def _sirna_plates(screen: Screen, seed: int) -> pd.DataFrame:
     for experiment, plates in screen.unseen:
         dataset = "train" if experiment.endswith("1") else "test"
         for plate in range(1, plates + 1):
-            rng = _simulation.rng(seed, f"{experiment}_{plate}", "places")
+            rng = chance.rng(seed, f"{experiment}_{plate}", "places")
             places = _places(rng, len(contents), range(2, 24), _LETTERS[1:15])
             wells = list(zip(places, contents, strict=True))
             parts.append(_rows(rxrx1.COLUMNS, experiment, plate, wells, screen.sites, dataset))
@@ -429,7 +426,7 @@ def _compound_truth(metadata: pd.DataFrame, seed: int) -> pd.DataFrame:
     treated = metadata[metadata["treatment"].ne("")]
     doses = treated["treatment_conc"].astype(float).groupby([treated["cell_type"], treated["treatment"]])
     for (cell_type, compound), (low, high) in doses.agg(["min", "max"]).iterrows():
-        rng = _simulation.rng(seed, "truth", cell_type, compound)
+        rng = chance.rng(seed, "truth", cell_type, compound)
         kind = _kind(cell_type, compound, rng)
         effective, toxic = kind in ("antiviral", "narrow"), kind in ("toxic", "narrow")
         early, late, top = rng.uniform(0.20, 0.35), rng.uniform(0.25, 0.60), rng.uniform(0.5, 0.9)
@@ -476,7 +473,7 @@ def _compound_states(metadata: pd.DataFrame, truth: pd.DataFrame, screen: Screen
 def _sirna_truth(metadata: pd.DataFrame, seed: int) -> pd.DataFrame:
     """How far each siRNA moves each trait, in units of a typical infection; the same in every cell type."""
     names = sorted(set(metadata["sirna"]) - {"EMPTY"})
-    shifts = np.array([0.6 * _simulation.rng(seed, "truth", name).standard_normal(len(cells.TRAITS)) for name in names])
+    shifts = np.array([0.6 * chance.rng(seed, "truth", name).standard_normal(len(cells.TRAITS)) for name in names])
     table = pd.DataFrame(shifts.reshape(-1, len(cells.TRAITS)), columns=list(cells.TRAITS))
     table.insert(0, "sirna", names)
     return table
@@ -494,20 +491,10 @@ def _sirna_states(metadata: pd.DataFrame, truth: pd.DataFrame, screen: Screen) -
 @lru_cache(maxsize=16)
 def _optics(screen: Screen, seed: int, plate_id: str) -> dict[str, np.ndarray]:
     """What a plate does to each of the six stains."""
-    rng = _simulation.rng(seed, plate_id)
-    n = len(cells.STAINS)
+    rng = chance.rng(seed, plate_id)
     slope = rng.standard_normal(2)
-    centre = 0.25 * rng.standard_normal((n, 2, 1, 1))
-    y, x = np.mgrid[-1 : 1 : screen.image_px * 1j, -1 : 1 : screen.image_px * 1j]
-    off_axis2 = ((y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2) / 2
-    strength = screen.vignette * rng.uniform(0.5, 1.5, (n, 1, 1))
-    return {
-        "gain": np.exp(screen.plate_gain_sd * rng.standard_normal(n)),
-        "background": 0.006 * np.exp(screen.background_sd * rng.standard_normal(n)),
-        "blur": np.exp(screen.blur_sd * rng.standard_normal(n)),
-        "slope": slope / np.hypot(*slope),
-        "vignette": (1 - strength * off_axis2).clip(0.1).astype(np.float32),
-    }
+    plate = optics.of_plate(screen, rng, len(cells.STAINS), background=0.006)
+    return plate | {"slope": slope / np.hypot(*slope)}
 
 
 def _place(well: str, layout: str) -> tuple[float, float]:
