@@ -59,7 +59,7 @@ ANY_METHOD_SRC = sorted(map(str, [*Path("gandl_lib/methods").glob("*.py"), *Path
 TRAIN_SRC = library("views train train_config checkpoints")  # the linear probe only watches
 EMBED_SRC = library("views embed checkpoints")
 EVALUATE_SRC = library("profiles splits evaluate/svm evaluate/bootstrap evaluate/reference")
-OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/quality")
+OWN_SRC = library("screen methods/intensity evaluate/separability evaluate/axes evaluate/dose_response evaluate/outliers evaluate/toxicity evaluate/quality")
 PAGE_SRC = library("evaluate/leaks") + [str(p) for f in ("figures", "narrate") for p in sorted(Path("gandl_lib", f).glob("*.py"))]
 CHAPTER_SRC = library("chapters throughput") + PAGE_SRC
 BOOK_SRC = ["_config.yml", "_toc.yml", *sorted(str(p) for p in Path("book").rglob("*.*") if "chapters" not in p.parts)]
@@ -526,7 +526,7 @@ rule dose_response:
     input:
         profiles=profiles(),
         truth=f"{R}/data/screen/truth.csv" if "simulate" in SCREENS["screen"] else [],
-        src=[*EVALUATE_SRC, "gandl_lib/evaluate/axes.py", "gandl_lib/evaluate/dose_response.py"],
+        src=[*EVALUATE_SRC, *library("wells evaluate/axes evaluate/dose_response evaluate/outliers evaluate/toxicity")],
     output:
         [f"{R}/{table}" for table in TABLES if table.startswith("dose_")],
     params:
