@@ -329,6 +329,7 @@ def _wells(course, sd, replicates=3, seed=0):
 
 COURSES = {
     "flat": lambda c: np.full(len(c), -1.0),
+    "falling": lambda c: -1 - 2 / (1 + (2 / c) ** 1.5),
     "rising": lambda c: -1 + 2 / (1 + (2 / c) ** 1.5),
     "bell": lambda c: -1 + 2.5 / ((1 + (1 / c) ** 1.5) * (1 + (c / 30) ** 1.5)),
 }
@@ -351,5 +352,196 @@ def test_a_shape_needs_doses_and_wells():
     assert shape(c, c) == ""
     c = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     assert shape(c, c) == ""
+    assert shape(c, c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "rising", "the controls know the spread"
+    assert shape(c, -c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "falling"
+    assert shape(c, c, np.random.default_rng(0).normal(-1, 10, 20)) == "flat"
     c, e = _wells(COURSES["bell"], 0.2)
     assert shape(1000 * c, 3 * e) == shape(c, e) == "bell"
+
+
+# ---- few wells ----
+
+
+@pytest.mark.parametrize("n_doses", [4, 6])
+def test_a_well_a_dose_is_judged_by_the_spread_of_the_controls(n_doses):
+    """Against scipy's own fit and an F test with the pooled variance, by hand."""
+    doses = np.geomspace(0.1, 100, n_doses)
+    wells = efficacy_table({"x": (doses, log_logistic(doses, 2, 1.5, 0.9))}, replicates=1, noise=0.1, controls=33)
+    row = curves(wells).iloc[0]
+    e, controls = (wells.loc[wells["role"] == r, "efficacy"].to_numpy() for r in ("treated", "C-"))
+
+    def squares(v):
+        return ((e - log_logistic(doses, np.exp(v[0]), np.exp(v[1]), v[2] + np.exp(v[3]), v[2])) ** 2).sum()
+
+    bounds = [(np.log(0.01), np.log(1000)), (np.log(0.3), np.log(8)), (-3, 3), (-5, 2)]
+    best = min(optimize.minimize(squares, [np.log(ec50), np.log(h), -1, 0.6], bounds=bounds, tol=1e-14).fun
+               for ec50 in (0.5, 1.0, 2.0, 4.0) for h in (0.7, 1.5, 3.0))  # fmt: skip
+    free = n_doses - 4 + 32
+    variance = (best + 32 * controls.var(ddof=1)) / free
+    p = stats.f.sf((((e - e.mean()) ** 2).sum() - best) / 3 / variance, 3, free)
+    assert row["p_value"] == pytest.approx(2 * p, rel=0.02) and row["hit"] and row["reason"] == ""
+    assert row["ec50_low"] < 2 < row["ec50_high"]
+    alone = curves(wells[wells["role"] != "C-"]).iloc[0]
+    assert not alone["hit"] and "do not show how far wells scatter" in alone["reason"] or n_doses > 4
+
+
+def test_single_wells_that_do_nothing_are_no_hits():
+    doses = np.geomspace(0.1, 30, 6)
+    table = curves(efficacy_table({f"c{k}": (doses, np.zeros(6)) for k in range(200)}, replicates=1, controls=20))
+    assert (table["p_value"] < 0.05).sum() <= stats.binom.ppf(0.999, 200, 0.05)
+    assert table["hit"].sum() <= 2
+
+
+# ---- reasons ----
+
+REASONS = {
+    "only falls": (DOSES, np.minimum(FLAT, -1 - 0.8 * np.arange(8) * (np.arange(8) > 5)), "only falls"),
+    "noise": (DOSES, FLAT, "no rise beyond chance"),
+    "works everywhere": (DOSES, np.full(8, 0.8), "works at every dose"),
+    "late": (DOSES, log_logistic(DOSES, 100, 2, 12.0), "half the rise lies beyond the highest dose"),
+    "early": (DOSES, log_logistic(DOSES, min(DOSES) / 2, 2, 6.0), "above 0 at every dose"),
+    "few": (DOSES[:3], FLAT[:3], "3 doses, a curve needs 4"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+@pytest.mark.filterwarnings("ignore:No curve")
+def test_what_has_no_ec50_says_why(name):
+    doses, scores, reason = REASONS[name]
+    row = one(doses, scores, noise=0.1)
+    assert np.isnan(row["ec50_uM"]) and row["reason"].startswith(reason), row["reason"]
+
+
+@settings(max_examples=40)
+@given(scores=st.lists(st.floats(-3, 3), min_size=1, max_size=8), replicates=st.integers(1, 3), seed=st.integers(0, 99))
+@pytest.mark.filterwarnings("ignore:No curve")
+def test_an_ec50_or_a_reason(scores, replicates, seed):
+    row = one(DOSES[: len(scores)], np.array(scores), replicates=replicates, seed=seed)
+    assert np.isnan(row["ec50_uM"]) == (row["reason"] != "")
+
+
+# ---- wells that failed ----
+
+
+def spoil(wells: pd.DataFrame, rows, score: float) -> pd.DataFrame:
+    wells = wells.copy()
+    wells.loc[wells["role"].eq("treated").to_numpy().nonzero()[0][rows], "efficacy"] = score
+    return wells
+
+
+@pytest.mark.parametrize("replicates", [2, 3, 4])
+@pytest.mark.parametrize("score", [-40.0, 40.0])
+def test_one_failed_well_changes_no_curve(replicates, score):
+    wells = efficacy_table({"x": (DOSES, WORKS)}, replicates=replicates, noise=0.1)
+    row = curves(spoil(wells, [replicates * 7], score)).iloc[0]
+    failed = wells.index[wells["role"] == "treated"][replicates * 7]
+    without = curves(wells.drop(index=failed)).iloc[0]
+    assert row["outlier_wells"] == wells["well_id"][failed] and row["n_wells"] == 8 * replicates
+    judged = ["ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "p_value", "hit", "efficacy_max", "shape"]
+    pd.testing.assert_series_equal(row[judged], without[judged], check_names=False)
+    assert row["p_all_wells"] > 0.5 if score < 0 else row["p_all_wells"] > row["p_value"]
+
+
+def test_no_well_is_set_aside_for_scatter_or_a_steep_curve():
+    steep = log_logistic(DOSES, 0.5, 8, 3.0)
+    compounds = {f"c{k}": (DOSES, steep if k % 2 else FLAT) for k in range(300)}
+    table = curves(efficacy_table(compounds, replicates=3))
+    assert (table["outlier_wells"] != "").sum() <= 2, "of 7,200 wells"
+    pd.testing.assert_series_equal(table["p_value"], table["p_all_wells"], check_names=False)
+    single = curves(spoil(efficacy_table({"x": (DOSES, WORKS)}, replicates=1), [7], -40)).iloc[0]
+    assert single["outlier_wells"] == "", "a well alone has nothing to be compared with"
+
+
+def test_failed_wells_among_noise_make_no_hits():
+    wells = efficacy_table({f"c{k}": (DOSES, np.zeros(8)) for k in range(100)}, replicates=3)
+    rng = np.random.default_rng(1)
+    table = curves(spoil(wells, rng.choice(2400, 60, replace=False), 30.0))
+    assert table["hit"].sum() <= 2 and (table["p_value"] < 0.05).sum() <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+# ---- cure or poison ----
+
+
+def with_toxicity(compounds: dict, off: dict, cells: dict | None = None, seed: int = 0, **kwargs) -> pd.DataFrame:
+    """`efficacy_table` with off-axis distances (name to one a dose; controls 1 on average) and cell counts."""
+    wells, rng = efficacy_table(compounds, seed=seed, **kwargs), np.random.default_rng(seed + 1)
+    wells["plate_id"] = "P1"
+    wells["off"] = rng.choice([-1, 1], len(wells)) * np.abs(1 + 0.2 * rng.standard_normal(len(wells)))
+    wells["cell_count"] = 100 * np.exp(0.1 * rng.standard_normal(len(wells)))
+    for column, changed in (("off", off), ("cell_count", cells or {})):
+        for name, per_dose in changed.items():
+            mine = wells["compound"] == name
+            factor = dict(zip(DOSES, per_dose, strict=True))
+            wells.loc[mine, column] *= wells.loc[mine, "concentration_uM"].map(factor)
+    return wells if cells is not None else wells.drop(columns="cell_count")
+
+
+KILLS = np.where(np.arange(8) >= 6, 0.8, -1.0)
+"""Above the threshold, but only where it kills."""
+LAST_TWO = np.where(np.arange(8) >= 6, 5.0, 1.0)
+
+
+@pytest.mark.parametrize("by", ["off_axis", "cells", "both"])
+def test_what_works_only_where_it_kills_is_suspicious_and_no_hit(by):
+    compounds = {"cure": (DOSES, WORKS), "kills": (DOSES, KILLS), "inert": (DOSES, FLAT), "both": (DOSES, WORKS)}
+    off = {"kills": LAST_TWO, "both": LAST_TWO} if by != "cells" else {}
+    cells = {"kills": 1 / LAST_TWO, "both": 1 / LAST_TWO} if by != "off_axis" else None
+    table = curves(with_toxicity(compounds, off, cells)).set_index("compound")
+    assert table["hit"].to_dict() == {"cure": True, "kills": False, "inert": False, "both": True}
+    assert table["suspicious"].to_dict() == {"cure": False, "kills": True, "inert": False, "both": False}
+    for name in ("kills", "both"):
+        assert table.loc[name, "suspect_from_uM"] == pytest.approx(DOSES[6])
+        reason = table.loc[name, "toxic_reason"]
+        assert ("off the axis at" in reason) == (by != "cells") and ("of the cells of C- at" in reason) == (
+            by != "off_axis"
+        )
+    assert (table.loc[["cure", "inert"], "toxic_reason"] == "").all() and table.loc[
+        "cure", "off_axis"
+    ] == pytest.approx(1, abs=0.4)
+    assert np.isnan(table["cells"]).all() == (cells is None)
+
+
+def test_the_limit_is_the_largest_of_the_controls_that_did_not_fail():
+    wells = with_toxicity({"kills": (DOSES, KILLS)}, {"kills": LAST_TWO}, {})
+    controls = wells["role"].isin(["C+", "C-"])
+    row = curves(wells).iloc[0]
+    assert row["off_axis_limit"] == pytest.approx(wells.loc[controls, "off"].abs().max())
+    usual = wells.loc[wells["role"] == "C-", "cell_count"].median()
+    assert row["cells_limit"] == pytest.approx(wells.loc[controls, "cell_count"].min() / usual)
+    failed = wells.copy()
+    failed.loc[3, ["off", "cell_count"]] = 50.0, 0.0
+    assert curves(failed).iloc[0]["off_axis_limit"] == pytest.approx(wells.drop(3).loc[controls, "off"].abs().max())
+    assert curves(failed).iloc[0]["suspicious"]
+    few = wells[~controls | (wells["role"].isin(["C+", "C-"]) & (np.cumsum(controls) <= 7))]
+    unknown = curves(few).iloc[0]
+    assert np.isnan(unknown["off_axis_limit"]) and not unknown["suspicious"], "seven controls set no limit"
+
+
+@settings(max_examples=15)
+@given(gain=st.lists(st.floats(0.2, 5), min_size=2, max_size=2))
+def test_a_plates_density_is_not_toxicity(gain):
+    """Cells are counted against the C- wells of their own plate."""
+    wells = pd.concat([with_toxicity({"x": (DOSES, WORKS)}, {}, {}, seed=k).assign(plate_id=f"P{k}") for k in (0, 1)])
+    denser = wells.assign(
+        cell_count=wells["cell_count"] * wells["plate_id"].map(dict(zip(["P0", "P1"], gain, strict=True)))
+    )
+    a, b = (curves(t.reset_index(drop=True)).iloc[0] for t in (wells, denser))
+    assert b["cells"] == pytest.approx(a["cells"]) and b["cells_limit"] == pytest.approx(a["cells_limit"])
+
+
+def test_points_say_which_doses_are_suspect():
+    wells = with_toxicity({"kills": (DOSES, KILLS)}, {"kills": LAST_TWO}, {"kills": 1 / LAST_TWO})
+    table = points(wells)
+    assert table["suspect"].tolist() == [False] * 6 + [True] * 2
+    for row in table.itertuples():
+        mine = wells[(wells["concentration_uM"] == row.concentration_uM) & (wells["compound"] == "kills")]
+        assert row.off_axis == pytest.approx(mine["off"].abs().median())
+
+
+def test_cell_counts_of_sites_reach_the_table():
+    p = make_profiles(plates={"HRCE": 2}, compounds={"cure": (0.3, 1.5, 0.9)}, separation=10)
+    assert np.isnan(dose_response(p)["cells"]).all()
+    p.obs["cell_count"] = np.where(p.obs["role"] == "treated", 30, 60) + np.arange(p.n_obs) % 2
+    row = dose_response(p).iloc[0]
+    assert row["cells"] == pytest.approx(0.5, abs=0.02) and "50% of the cells of C-" in row["toxic_reason"]
+    assert row["suspicious"] and not row["hit"]

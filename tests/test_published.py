@@ -49,6 +49,24 @@ def test_a_part_of_the_screen_and_a_part_of_the_table(screen, capsys):
     assert "3 of 40 sites have no embedding" in capsys.readouterr().err
 
 
+def test_a_plate_of_ones_own_has_its_wells_from_screen_toml(tmp_path, rng):
+    """No image is needed: the table, its description, and embeddings by somebody else."""
+    wells = pd.DataFrame({"Barcode": "P1", "Well": ["A1", "A2", "B1"], "Kind": ["neg", "pos", "neg"]})
+    wells.to_csv(tmp_path / "metadata.csv", index=False)
+    (tmp_path / "screen.toml").write_text(
+        '[columns]\nplate = "Barcode"\nwell = "Well"\ncontrol = "Kind"\n[controls]\n"C-" = ["neg"]\n"C+" = ["pos"]\n'
+        '[images]\npixel_um = 1.3\nfiles = "{Well}.tif"\nchannels = ["DNA"]\n'
+    )
+    X = rng.standard_normal((3, 4)).astype(np.float32)
+    table = pd.DataFrame(X, columns=list("abcd")).assign(site_id=["P1_B01_1", "P1_A01_1", "P1_A02_1"])
+    table.to_csv(tmp_path / "theirs.csv", index=False)
+    found = profiles.published(tmp_path / "theirs.csv", tmp_path / "metadata.csv")
+    assert found.obs["role"].tolist() == ["C-", "C+", "C-"]
+    np.testing.assert_allclose(found.X, X[[1, 2, 0]], rtol=1e-6)
+    with pytest.raises(ValueError, match="other.csv: the table of wells has to be called metadata.csv"):
+        profiles.published(tmp_path / "theirs.csv", tmp_path / "other.csv")
+
+
 def test_what_is_wrong_is_said(screen):
     root, path, _ = screen
     good = pd.read_csv(path)

@@ -48,7 +48,9 @@ ORDER_ALPHA = 0.05
 
 _WELL = ["well_id", "role", "cell_type", "plate_id", "compound", "concentration_uM"]
 HEADER = ("method", "task", *_WELL, "on", "off", "split")
-EFFICACY_HEADER = ("method", *_WELL, "efficacy", "split")
+EFFICACY_HEADER = ("method", *_WELL, "efficacy", "split", "off")
+CELL_COUNT = "cell_count"
+"""A column of obs, the number of cells in a site, that travels along as the well's mean where the profiles have it."""
 
 
 @dataclass(frozen=True)
@@ -150,21 +152,23 @@ def axes(
             tables += [t.assign(method=method, task=task) for t in _measure(method, p, task, normalisation, seed)]
     if not tables:
         raise ValueError(_nothing(profiles, f"No axis of {', '.join(tasks)} can be fitted"))
-    return pd.concat(tables, ignore_index=True)[list(HEADER)]
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*HEADER, *(c for c in [CELL_COUNT] if c in table)]]
 
 
 def efficacy(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
     """Efficacy score of every well: its place on the E2 axis of its cell type, C+ at +1, C- at -1.
 
     Returns:
-        Table with the columns `EFFICACY_HEADER`, one row per method and well; cell types without enough controls are
-        left out with a warning. The score is NaN, with a warning, where the method does not order unseen controls.
+        Table with the columns `EFFICACY_HEADER`, one row per method and well, and `cell_count` where the profiles have
+        one; cell types without enough controls are left out with a warning. The score is NaN, with a warning, where the
+        method does not order unseen controls.
 
     Raises:
         ValueError: bad profiles, or no cell type with enough C+ and C- wells.
     """
-    table = axes(profiles, ("E2",), normalisation, seed)
-    return table.rename(columns={"on": "efficacy"})[list(EFFICACY_HEADER)]
+    table = axes(profiles, ("E2",), normalisation, seed).rename(columns={"on": "efficacy"})
+    return table[[*EFFICACY_HEADER, *(c for c in [CELL_COUNT] if c in table)]]
 
 
 def _measure(method: str, p: AnnData, task: str, normalisation: str, seed: int) -> list[pd.DataFrame]:
@@ -200,6 +204,8 @@ def _measure(method: str, p: AnnData, task: str, normalisation: str, seed: int) 
         well = table["well_id"]
         table["on"] = well.map(seen["on"]).where(well.isin(seen.index), pd.Series(axis.on(wells.X)))
         table["off"] = well.map(seen["off"]).where(well.isin(seen.index), pd.Series(axis.off(wells.X)))
+        if CELL_COUNT in obs:
+            table[CELL_COUNT] = well.map(obs[CELL_COUNT].astype(float).groupby(obs["well_id"]).mean())
         table["split"] = "other"
         for split, part in (("train", train), ("test", controls & test), ("reference", controls & reference)):
             table.loc[well.isin(set(obs["well_id"][part])), "split"] = split

@@ -20,18 +20,33 @@ lowest of that run is `toxic_from_uM`, and the rising curve is fitted without it
 freedom, on the safe side because the curve may only rise; and a t test that the mean lies above the threshold 0, for a
 compound that works at every dose tested is flat too. With fewer than four doses there is no curve, and p is Student's
 one-sided t test against the infected controls. `q_value` is Benjamini & Hochberg's over the compounds of one method and
-cell type. A **hit** has q < 0.05 and a dose whose mean efficacy (`efficacy_max` is the highest) exceeds 0.
+cell type.
 
-**Shape.** Beside all this, `shape` says which of three curves over all doses has the smallest AICc (Hurvich & Tsai
-1989): `flat`, `rising` (the curve above), or `bell`, which rises and falls again with one slope,
+**Few wells.** Where the curve leaves fewer than three degrees of freedom (six doses of a well each leave two), the m C-
+wells say how far wells scatter: the variance is (SSE + (m-1) s^2) / (n-4 + m-1), in the F test and in the interval.
+
+**Wells that failed** (`outliers`) are set aside, named in `outlier_wells`, and take no part in anything but the plain
+fit of all wells, which stands beside: `p_all_wells`, `ec50_all_wells_uM`.
+
+**Hit or suspicious.** A compound *works* if q < 0.05 and a dose's mean efficacy (`efficacy_max` is the highest) exceeds
+0. What kills may seem to: so it has to work without the doses that are suspect by off-axis distance or cell count
+(`toxicity`), with p < 0.05 and a dose above 0 among the others. If it does, it is a **hit**; if not, it is no hit but
+`suspicious`, and `toxic_reason` says what was seen. `off_axis` and `cells` are those of the dose of `efficacy_max`,
+beside their limits; `suspect_from_uM` is the lowest dose from which on all are suspect.
+
+**Shape.** Beside all this, `shape` says which of four curves over all doses has the smallest AICc (Hurvich & Tsai
+1989): `flat`, `rising` (the curve above), `falling` (the same the other way), or `bell`, which rises and falls again
+with one slope,
 
     E(c) = bottom + height / ((1 + (EC50 / c)^hill) (1 + (c / fall50)^hill)),     fall50 > EC50
 
 It decides nothing else: with few wells, AICc and the toxicity test above may disagree, and both are worth knowing.
+Where there are too few wells for AICc, it is AIC with the variance of the C- wells.
 
 **What is not known is NaN.** EC50, hill, emax and bottom are given only where the F test alone is significant and EC50
-lies within the doses fitted. Else `ec50_censored` says why if that is known: `>max` (half the rise lies beyond the top
-dose) or `<min` (at the lowest dose the compound works already: EC50 lies below it, or bottom above the threshold).
+lies within the doses fitted. Else `reason` says why, and `ec50_censored` where it lies if that is known: `>max` (half
+the rise lies beyond the top dose) or `<min` (at the lowest dose the compound works already: EC50 lies below it, or
+bottom above the threshold).
 """
 
 from __future__ import annotations
@@ -46,7 +61,9 @@ from scipy import optimize, special, stats
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from gandl_lib.evaluate import toxicity
 from gandl_lib.evaluate.axes import efficacy
+from gandl_lib.evaluate.outliers import far_from_replicates
 
 MIN_DOSES = 4
 """Doses a four-parameter curve needs."""
@@ -57,10 +74,16 @@ HILL = (0.3, 8.0)
 ALPHA = 0.05
 TOXIC_ALPHA = 0.01
 
+MIN_FREE = 3
+"""Degrees of freedom; with fewer, the controls say how far wells scatter."""
+MIN_CONTROLS = 4
+
 HEADER = ("method", "cell_type", "compound", "ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "efficacy_max",
           "p_value", "q_value", "hit", "toxic_from_uM", "n_wells", "n_doses", "bottom", "ec50_censored",
-          "shape")  # fmt: skip
-POINTS_HEADER = ("method", "cell_type", "compound", "concentration_uM", "efficacy", "ci_low", "ci_high", "n_wells")
+          "shape", "reason", "suspicious", "toxic_reason", "suspect_from_uM", "off_axis", "off_axis_limit", "cells",
+          "cells_limit", "outlier_wells", "p_all_wells", "ec50_all_wells_uM")  # fmt: skip
+POINTS_HEADER = ("method", "cell_type", "compound", "concentration_uM", "efficacy", "ci_low", "ci_high", "n_wells",
+                 "off_axis", "cells", "suspect")  # fmt: skip
 
 _HILLS = np.geomspace(*HILL, 24)
 _SHAPE_HILLS = np.geomspace(0.5, 6.0, 8)
@@ -85,12 +108,13 @@ class Fit:
         return self.bottom + (self.emax - self.bottom) * rise
 
 
-def fit(concentration_uM: np.ndarray, efficacy: np.ndarray) -> Fit:
+def fit(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.ndarray | None = None) -> Fit:
     """Fit the rising curve of this module's docstring to n wells.
 
     Args:
         concentration_uM: (n,) doses, at least four different ones.
         efficacy: (n,) scores.
+        controls: (m,) scores of C- wells, whose spread counts where n is small.
 
     Raises:
         ValueError: fewer than four doses, a dose that is not positive, values that are not finite, or unequal lengths.
@@ -131,7 +155,13 @@ def fit(concentration_uM: np.ndarray, efficacy: np.ndarray) -> Fit:
     sse_best = within + sse_best
 
     free = len(e) - 4
-    limit = sse_best * (1 + stats.f.ppf(1 - ALPHA, 1, free) / free) if free > 0 else np.inf
+    if free < MIN_FREE and controls is not None and len(controls) >= MIN_CONTROLS:
+        m = len(controls)
+        squares, free = sse_best + (m - 1) * np.var(controls, ddof=1), free + m - 1
+        limit = sse_best + squares * stats.f.ppf(1 - ALPHA, 1, free) / free
+    else:
+        squares = sse_best
+        limit = sse_best * (1 + stats.f.ppf(1 - ALPHA, 1, free) / free) if free > 0 else np.inf
     ends = _interval(log_ec50, sse.min(axis=1), best[0], sse_best, limit)
     return Fit(
         ec50_uM=float(np.exp(best[0])),
@@ -140,14 +170,16 @@ def fit(concentration_uM: np.ndarray, efficacy: np.ndarray) -> Fit:
         hill=float(np.exp(best[1])),
         emax=float(bottom + rise),
         bottom=float(bottom),
-        p_flat=_f_test(flat, sse_best, free, scale=(e**2).sum()),
+        p_flat=_f_test(flat, sse_best, squares, free, scale=(e**2).sum()),
     )
 
 
-def shape(concentration_uM: np.ndarray, efficacy: np.ndarray) -> str:
-    """`flat`, `rising` or `bell` for n wells, by AICc (see this module's docstring); empty where there are too few.
+def shape(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.ndarray | None = None) -> str:
+    """`flat`, `rising`, `falling` or `bell` for n wells, by AICc (see this module's docstring).
 
-    All three are searched on the same grid of half-way doses and slopes, none of them polished, so that none has an
+    Empty where there are too few wells, and too few `controls` (m,) to know their spread from.
+
+    All four are searched on the same grid of half-way doses and slopes, none of them polished, so that none has an
     advantage of precision.
     """
     doses, codes = np.unique(np.log(concentration_uM), return_inverse=True)
@@ -163,10 +195,16 @@ def shape(concentration_uM: np.ndarray, efficacy: np.ndarray) -> str:
     squares = {
         "flat": (1, _flat(n_d, m_d)),
         "rising": (4, _scale(up, n_d, m_d)[0].min()),
+        "falling": (4, _scale(1 - up, n_d, m_d)[0].min()),
         "bell": (5, _scale(up[:, i] * (1 - up[:, j]), n_d, m_d)[0].min()),
     }
     found = {name: _aicc(n, parameters + 1, within + sse) for name, (parameters, sse) in squares.items()}
-    return min(found, key=found.__getitem__) if np.isfinite(found["rising"]) else ""
+    if not np.isfinite(found["rising"]):
+        variance = np.var(controls, ddof=1) if controls is not None and len(controls) >= MIN_CONTROLS else 0.0
+        if variance <= 0:
+            return ""
+        found = {name: (within + sse) / variance + 2 * parameters for name, (parameters, sse) in squares.items()}
+    return min(found, key=found.__getitem__)
 
 
 def _aicc(n: int, k: int, sse: float) -> float:
@@ -210,13 +248,13 @@ def _interval(log_ec50: np.ndarray, sse: np.ndarray, best: float, sse_best: floa
     return ends
 
 
-def _f_test(sse_flat: float, sse_curve: float, free: int, scale: float) -> float:
-    """p of the curve's three further parameters."""
+def _f_test(sse_flat: float, sse_curve: float, squares: float, free: int, scale: float) -> float:
+    """p of the curve's three further parameters; `squares` over `free` is the variance of a well."""
     if free <= 0 or sse_flat <= 1e-20 * scale:  # nothing to explain but rounding
         return 1.0
-    if sse_curve <= 0:
+    if squares <= 0:
         return 0.0
-    return float(stats.f.sf((sse_flat - sse_curve) / 3 / (sse_curve / free), 3, free))
+    return float(stats.f.sf((sse_flat - sse_curve) / 3 / (squares / free), 3, free))
 
 
 def curves(wells: pd.DataFrame) -> pd.DataFrame:
@@ -229,6 +267,7 @@ def curves(wells: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: no treated well has a dose.
     """
+    wells = toxicity.measured(wells)
     treated = _treated(wells)
     few, tables = [], []
     for (method, cell_type), group in treated.groupby(["method", "cell_type"], sort=False, observed=True):
@@ -238,7 +277,7 @@ def curves(wells: pd.DataFrame) -> pd.DataFrame:
         rows = []
         by_compound = group.groupby("compound", sort=True, observed=True)
         for compound, one in tqdm(by_compound, desc=f"dose-response of {method}, {cell_type}", disable=None):
-            row = _describe(one["concentration_uM"].to_numpy(float), one["efficacy"].to_numpy(float), controls)
+            row = _describe(one, controls)
             rows.append({"method": method, "cell_type": cell_type, "compound": compound, **row})
             if row["n_doses"] < MIN_DOSES:
                 few.append(f"{compound} in {cell_type} ({row['n_doses']})")
@@ -246,7 +285,9 @@ def curves(wells: pd.DataFrame) -> pd.DataFrame:
         tested = table["p_value"].notna()
         table["q_value"] = np.nan
         table.loc[tested, "q_value"] = stats.false_discovery_control(table.loc[tested, "p_value"], method="bh")
-        table["hit"] = (table["q_value"] < ALPHA) & (table["efficacy_max"] > 0)
+        works = (table["q_value"] < ALPHA) & (table["efficacy_max"] > 0)
+        table["hit"] = works & table["works_unsuspected"]
+        table["suspicious"] = works & ~table["works_unsuspected"]
         tables.append(table)
     if few:
         few = list(dict.fromkeys(few))
@@ -261,14 +302,18 @@ def curves(wells: pd.DataFrame) -> pd.DataFrame:
 def points(wells: pd.DataFrame) -> pd.DataFrame:
     """Mean efficacy per dose, with its 95 % t interval over wells (NaN for a single well), from an efficacy table.
 
+    Beside it the median off-axis distance and cell count of its wells, and whether the dose is suspect (`toxicity`).
+
     Returns:
         Table with the columns `POINTS_HEADER`, sorted by dose within each method, cell type and compound.
     """
     keys = ["method", "cell_type", "compound", "concentration_uM"]
-    grouped = _treated(wells).groupby(keys, observed=True)["efficacy"]
-    table = grouped.agg(efficacy="mean", sd="std", n_wells="count").reset_index()
+    grouped = _treated(toxicity.measured(wells)).groupby(keys, observed=True)
+    table = grouped["efficacy"].agg(efficacy="mean", sd="std", n_wells="count").reset_index()
     half = stats.t.ppf(1 - ALPHA / 2, table["n_wells"] - 1) * table["sd"] / np.sqrt(table["n_wells"])
-    return table.assign(ci_low=table["efficacy"] - half, ci_high=table["efficacy"] + half)[list(POINTS_HEADER)]
+    doses = toxicity.suspect_doses(grouped).reset_index()[["off_axis", "cells", "suspect"]]
+    table = table.assign(ci_low=table["efficacy"] - half, ci_high=table["efficacy"] + half)
+    return table.join(doses)[list(POINTS_HEADER)]
 
 
 def dose_response(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
@@ -292,7 +337,8 @@ def evaluate_truth(table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
         One row per method and cell type: n_compounds, n_effective; auroc of efficacy_max for effective compounds;
         precision and recall of `hit`; over effective compounds with an EC50 (n_ec50), the median absolute error of
         log10 EC50 and the share of 95 % intervals that hold the true one; recall of toxicity among toxic compounds and
-        the share of false alarms among the others.
+        the share of false alarms among the others, by the fall of the curve (`toxic_from_uM`) and, where the table has
+        it, by suspect doses (`suspect_from_uM`).
 
     Raises:
         ValueError: missing columns, or no compound in common.
@@ -327,6 +373,9 @@ def evaluate_truth(table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
                 "toxic_false_alarms": flagged[~toxic].mean(),
             }
         )
+        if "suspect_from_uM" in t:
+            suspect = t["suspect_from_uM"].notna()
+            rows[-1] |= {"suspect_recall": suspect[toxic].mean(), "suspect_false_alarms": suspect[~toxic].mean()}
     return pd.DataFrame(rows)
 
 
@@ -345,36 +394,94 @@ def _treated(wells: pd.DataFrame) -> pd.DataFrame:
     return treated[~without]
 
 
-def _describe(c: np.ndarray, e: np.ndarray, controls: np.ndarray) -> dict:
-    """All that `curves` says of one compound but q: doses `c` (n,), scores `e` (n,), scores of C- wells (m,)."""
-    n_doses, known = len(set(c)), np.isfinite(e)
-    c, e = c[known], e[known]
+def _describe(wells: pd.DataFrame, controls: np.ndarray) -> dict:
+    """All that `curves` says of one compound but q, hit and suspicious: its wells, and the scores of C- wells (m,)."""
+    n_doses = wells["concentration_uM"].nunique()
+    scored = wells[np.isfinite(wells["efficacy"].astype(float))]
+    c, e = scored["concentration_uM"].to_numpy(float), scored["efficacy"].to_numpy(float)
+    far = far_from_replicates(c, e, controls)
+    kept = scored[~far]
+    row = _judge(c[~far], e[~far], controls, n_doses)
+    plain = _judge(c, e, controls, n_doses) if far.any() else row
+    row |= {"n_wells": len(c), "n_doses": n_doses, "outlier_wells": " ".join(scored["well_id"][far])}
+    row |= {"p_all_wells": plain["p_value"], "ec50_all_wells_uM": plain["ec50_uM"]}
+
+    doses = toxicity.suspect_doses(kept.groupby("concentration_uM"))
+    suspect = doses.index[doses["suspect"]]
+    limits = [f"{name}_limit" for name in toxicity.MEASURES]
+    row |= dict.fromkeys((*toxicity.MEASURES, *limits, "suspect_from_uM"), np.nan) | {"toxic_reason": ""}
+    row["works_unsuspected"] = True
+    if len(kept):
+        best = kept.groupby("concentration_uM")["efficacy"].mean().idxmax()
+        row |= doses.loc[best, list(toxicity.MEASURES)].to_dict() | kept[limits].iloc[0].to_dict()
+    if len(suspect):
+        fine = ~np.isin(c, suspect) & ~far
+        rest = _judge(c[fine], e[fine], controls, n_doses)
+        row["works_unsuspected"] = bool(rest["p_value"] < ALPHA and rest["efficacy_max"] > 0)
+        cleared = doses.index[~doses["suspect"]]
+        row["suspect_from_uM"] = doses.index[doses.index > (cleared.max() if len(cleared) else 0)].min()
+        row["toxic_reason"] = _toxic_reason(doses, kept[limits].iloc[0])
+    return row
+
+
+def _toxic_reason(doses: pd.DataFrame, limits: pd.Series) -> str:
+    """What is suspect about which doses, in words."""
+    said = []
+    if (off := doses[doses["off_axis_suspect"]])["off_axis"].size:
+        said.append(
+            f"{off['off_axis'].max():.2g} off the axis at {off['off_axis'].idxmax():g} uM (no control is further than "
+            f"{limits['off_axis_limit']:.2g})"
+        )
+    if (few := doses[doses["cells_suspect"]])["cells"].size:
+        said.append(
+            f"{few['cells'].min():.0%} of the cells of C- at {few['cells'].idxmin():g} uM (no control has fewer than "
+            f"{limits['cells_limit']:.0%})"
+        )
+    return "; ".join(said)
+
+
+def _judge(c: np.ndarray, e: np.ndarray, controls: np.ndarray, n_doses: int) -> dict:
+    """Curve, p, toxicity and shape of the doses `c` (n,) and scores `e` (n,), and why there is no EC50.
+
+    `n_doses` is how many were tested, scored or not.
+    """
     row = dict.fromkeys(("ec50_uM", "ec50_low", "ec50_high", "hill", "emax", "bottom", "p_value"), np.nan)
-    row |= {"efficacy_max": np.nan, "toxic_from_uM": np.nan, "ec50_censored": ""}
-    row |= {"n_wells": len(c), "n_doses": n_doses, "shape": ""}
+    row |= {"efficacy_max": np.nan, "toxic_from_uM": np.nan, "ec50_censored": "", "shape": ""}
     if len(c) == 0:
-        return row
-    row["shape"] = shape(c, e)
+        return row | {"reason": "no well has a score: the axis has no scale"}
+    row["shape"] = shape(c, e, controls)
     row["efficacy_max"] = pd.Series(e).groupby(c).mean().max()
     row["toxic_from_uM"] = toxic_from(c, e, controls)
     safe = ~(c >= row["toxic_from_uM"])
     c, e = c[safe], e[safe]
-    if len(set(c)) < MIN_DOSES:
+    if (left := len(set(c))) < MIN_DOSES:
+        below = f"{left} below the toxic ones; " if n_doses >= MIN_DOSES else ""
+        falls = "only falls; " if row["shape"] == "falling" else ""
+        row["reason"] = f"{falls}{n_doses} dose{'s' * (n_doses != 1)}, {below}a curve needs {MIN_DOSES}"
         row["p_value"] = _greater(e, controls)
         return row
 
-    curve = fit(c, e)
+    curve = fit(c, e, controls)
     p_above = _greater(e, 0.0)
     row["p_value"] = min(1.0, 2 * min(curve.p_flat, p_above))
     if curve.p_flat >= ALPHA:
-        row["ec50_censored"] = "<min" if p_above < ALPHA else ""
-        return row
+        if p_above < ALPHA:
+            return row | {"ec50_censored": "<min", "reason": "works at every dose, so that no rise is seen"}
+        if row["shape"] == "falling":
+            return row | {"reason": "only falls"}
+        if len(c) - 4 < 1 and len(controls) < MIN_CONTROLS:
+            return row | {"reason": f"{len(c)} wells and {len(controls)} C- wells do not show how far wells scatter"}
+        return row | {"reason": f"no rise beyond chance (p = {curve.p_flat:.2g})"}
     row |= {"ec50_low": curve.ec50_low, "ec50_high": curve.ec50_high}
     if curve.bottom > 0 or curve.ec50_uM < c.min():
-        return row | {"ec50_censored": "<min", "ec50_low": 0.0}
+        why = "half the rise lies below the lowest dose" if curve.ec50_uM < c.min() else "above 0 at every dose"
+        return row | {"ec50_censored": "<min", "ec50_low": 0.0, "reason": why}
     if curve.ec50_uM > c.max():
-        return row | {"ec50_censored": ">max", "ec50_high": np.inf}
-    return row | {"ec50_uM": curve.ec50_uM, "hill": curve.hill, "emax": curve.emax, "bottom": curve.bottom}
+        why = "half the rise lies beyond the highest dose"
+        why += " that is not toxic" if np.isfinite(row["toxic_from_uM"]) else ""
+        return row | {"ec50_censored": ">max", "ec50_high": np.inf, "reason": why}
+    row |= {"ec50_uM": curve.ec50_uM, "hill": curve.hill, "emax": curve.emax, "bottom": curve.bottom}
+    return row | {"reason": ""}
 
 
 def toxic_from(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.ndarray | None = None) -> float:
@@ -388,8 +495,8 @@ def toxic_from(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.
     mean = np.bincount(codes, efficacy) / n
     free = len(codes) - len(doses)
     variance = ((efficacy - mean[codes]) ** 2).sum() / max(free, 1)
-    if free < 3:
-        if controls is None or len(controls) < 4:
+    if free < MIN_FREE:
+        if controls is None or len(controls) < MIN_CONTROLS:
             return np.nan
         free, variance = len(controls) - 1, np.var(controls, ddof=1)
     n_pairs = len(doses) * (len(doses) - 1) / 2
