@@ -21,7 +21,7 @@ def test_advice_says_what_is_measured_and_what_is_not() -> None:
 def test_the_calculation_is_of_the_profile_and_network_that_it_names() -> None:
     row = yaml.safe_load((Path(__file__).parents[1] / "config" / "gpu.yaml").read_text())["methods"]["gandl"]
     assert row == {"preset": "gpu128", "images": devices.IMAGES}
-    method = GANDL(PRESETS["gpu128"], 5).eval()
+    method = GANDL(PRESETS["gpu128"], 5).eval().requires_grad_(False)
     found = []
     for part, argument in (
         (method.discriminator, torch.zeros(1, 5, 128, 128)),
