@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gandl_lib import files
-from gandl_lib.methods import METHODS
+from gandl_lib.methods import METHODS, Method
 
 
 def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -75,13 +75,12 @@ def config_from_json(cls: type, values: dict[str, Any]) -> Any:
     )
 
 
-def weights(method: nn.Module) -> dict[str, Tensor]:
+def weights(method: Method) -> dict[str, Tensor]:
     """The part of a method's state that embedding and sampling need."""
-    left_out = tuple(getattr(method, "training_only", ()))
-    return {name: t for name, t in method.state_dict().items() if not name.startswith(left_out or "\0")}
+    return {name: t for name, t in method.state_dict().items() if not name.startswith(method.training_only)}
 
 
-def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_weights(path: Path) -> tuple[Method, dict[str, Any]]:
     """A method as a weights file holds it, ready to `embed`, and the file's header.
 
     Raises:
@@ -94,7 +93,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     config = config_from_json(next(iter(cls.presets.values())).__class__, header["config"])
     method = cls(config, len(header["channels"]))
     missing, unexpected = method.load_state_dict(tensors, strict=False)
-    missing = [name for name in missing if not name.startswith(tuple(getattr(method, "training_only", ())) or "\0")]
+    missing = [name for name in missing if not name.startswith(method.training_only)]
     if missing or unexpected:
         raise ValueError(
             f"{path}: tensors missing {missing[:3]}, unknown {unexpected[:3]}; written by another version?"
@@ -102,7 +101,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return method.eval(), header
 
 
-def optimiser_tensors(method: nn.Module) -> dict[str, Tensor]:
+def optimiser_tensors(method: Method) -> dict[str, Tensor]:
     """The state of every optimiser as flat tensors, `optimiser.<its name>.<parameter>.<entry>`."""
     names = {p: name for name, p in method.named_parameters()}
     return {
@@ -113,7 +112,7 @@ def optimiser_tensors(method: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def load_optimisers(method: nn.Module, tensors: dict[str, Tensor]) -> None:
+def load_optimisers(method: Method, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` gave, in each parameter's device and memory layout."""
     parameters = dict(method.named_parameters())
     for name, value in tensors.items():

@@ -53,7 +53,7 @@ def simulate(
 
 @app.command
 def fetch(
-    dataset: Positional[Literal["rxrx19a", "rxrx1", "bbbc021"]],
+    dataset: Positional[Literal["rxrx19a", "rxrx1", "bbbc021", "bbbc013"]],
     out: Positional[Path],
     where: str | None = None,
     images: bool = True,
@@ -86,7 +86,7 @@ def shard(data: Positional[Path], out: Positional[Path], where: str | None = Non
     """Pack a screen's images and its wells table into one Zarr store.
 
     Args:
-        data: folder with a screen in RxRx19a's, RxRx1's or BBBC021's layout, or one with a screen.toml.
+        data: folder with a screen in RxRx19a's, RxRx1's, BBBC021's or BBBC013's layout, or one with a screen.toml.
         out: the store to make, say screen.zarr.
         where: pandas query over the wells table, to take a part only.
         workers: threads.
@@ -160,7 +160,8 @@ def embed(
     seed: int = 0,
     ways: int = 1,
     tiles: int = 1,
-    tap: str | None = None,
+    exact: bool = False,
+    tap: tuple[str, ...] = (),
     name: str | None = None,
 ) -> None:
     """Turn a store's sites into profiles.
@@ -174,7 +175,9 @@ def embed(
         seed: for a method by name.
         ways: in how many of the eight ways each crop is laid: 1 (as it lies), 2, 4 or 8; others for the next crop.
         tiles: cut each site into tiles x tiles parts, each a row of its own.
-        tap: where to read a network: penultimate or blocks; what its configuration says where not given.
+        exact: let crops overlap by half and lay each in all ways on large sites too, where they lie side by side.
+        tap: where to read a network: penultimate or blocks; what its configuration says where not given. With several,
+            one pass writes out of the first and <out>-<tap> of each further one, and calls it <name>-<tap>.
         name: what tables call this embedding, where the method's own name would not tell two of them apart.
     """
     import torch
@@ -186,14 +189,20 @@ def embed(
     if part is not None and not re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", part):
         raise ValueError(f"--part must be like 3/16, the third part of sixteen; found {part!r}.")
     store = Shards(shards)
-    method, provenance = embedding.open_method(source, store.channels, preset, seed, tap)
+    method, provenance = embedding.open_method(source, store.channels, preset, seed, tap[0] if tap else None)
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     provenance["method"] = name or provenance["method"]
     k_of_n = None if part is None else tuple(map(int, part.split("/")))
     if part is None:
         store.preload(max_bytes=2**28)  # of single cells, which are many and small, one by one would take longer
-    found = embedding.embed(method, store, provenance=provenance, part=k_of_n, ways=ways, tiles=tiles)
-    profiles.write(found, out)
+    options = {"provenance": provenance, "part": k_of_n, "ways": ways, "tiles": tiles, "exact": exact}
+    for read_at, found in embedding.embed_taps(method, store, tap or (None,), **options).items():
+        path = out
+        if read_at and read_at != tap[0]:
+            path = out.with_stem(f"{out.stem}-{read_at}")
+            made = json.loads(found.uns["provenance"])
+            found.uns["provenance"] = json.dumps(made | {"method": f"{made['method']}-{read_at}"})
+        profiles.write(found, path)
 
 
 @app.command

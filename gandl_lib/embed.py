@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,21 @@ import anndata
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gandl_lib import checkpoints, files
-from gandl_lib.methods import METHODS, lookup
+from gandl_lib.methods import METHODS, Method, lookup
 from gandl_lib.shards import Shards
 from gandl_lib.views import crop_grid, lay, scale
+
+MANY = 20
+"""Crops that fit along the side of a site from which on they need not overlap: 640 pixels at 32."""
 
 
 def open_method(
     source: str, channels: tuple[str, ...], preset: str | None = None, seed: int = 0, tap: str | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[Method, dict[str, Any]]:
     """A method ready to embed, and where it came from.
 
     Args:
@@ -38,14 +42,14 @@ def open_method(
     """
     method, header = _open(source, channels, preset, seed)
     if tap is not None:
-        if not hasattr(method.config, "tap"):
+        if not method.taps:
             raise ValueError(f"{header['method']} has no tap to choose; leave {tap!r} out.")
         method.config = replace(method.config, tap=tap)
         header["config"] = checkpoints.config_to_json(method.config)
     return method, header
 
 
-def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int) -> tuple[Method, dict[str, Any]]:
     path = Path(source)
     if path.is_dir() or path.suffix == ".safetensors":
         file = path / "weights.safetensors" if path.is_dir() else path
@@ -59,8 +63,8 @@ def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int)
             )
         return method, header | {"checkpoint": file.name, "checkpoint_sha256": files.sha256(file)}
     cls, config = lookup(source, preset)
-    if getattr(cls, "trainable", True):
-        named = ", ".join(n for n, c in METHODS.items() if not getattr(c, "trainable", True))
+    if cls.trainable:
+        named = ", ".join(n for n, c in METHODS.items() if not c.trainable)
         raise ValueError(f"{source!r} has to be trained first; give its run folder. Without training: {named}.")
     torch.manual_seed(seed)
     header = {"method": source, "config": checkpoints.config_to_json(config), "seed": seed, "n_seen": 0}
@@ -91,25 +95,57 @@ def crops_per_side(image_px: int, crop_px: int | None) -> int:
     return 1 if crop_px is None else max(1, math.ceil(2 * image_px / crop_px) - 1)
 
 
+def crop_plan(image_px: int, crop_px: int | None, ways: int = 1, exact: bool = False) -> tuple[int, int]:
+    """Crops along a side, and in how many ways each is laid.
+
+    Crops overlap by half where a site holds few. From `MANY` on they lie side by side, and where more than one way is
+    wanted each is laid in half as many, again others for the next crop. A network then sees every pixel once where
+    it saw each eight times in two ways, and the mean over so many crops hardly changes (benchmarks/README.md).
+
+    Running the convolutions over the site as a whole would be as much arithmetic, and worse: they put zeros around a
+    crop, which in a network of 32 pixels reach every pixel of the last maps, and which a site has only at its edge.
+
+    Args:
+        image_px: side of a site, or of a tile of it.
+        crop_px: side of a crop; None for a method that looks at whole sites.
+        ways: as for `embed`.
+        exact: overlap by half in all ways, however many crops there are.
+    """
+    if crop_px is None:
+        return 1, 1
+    if exact or image_px < MANY * crop_px:
+        return crops_per_side(image_px, crop_px), ways
+    return math.ceil(image_px / crop_px), max(1, ways // 2)
+
+
+def embed(method: Method, shards: Shards, *, provenance: dict[str, Any], **options: Any) -> anndata.AnnData:
+    """Profiles of sites, or of parts of them: the mean embedding of the crops of each. See `embed_taps`."""
+    (profiles,) = embed_taps(method, shards, (None,), provenance=provenance, **options).values()
+    return profiles
+
+
 @torch.no_grad()
-def embed(
-    method: nn.Module,
+def embed_taps(
+    method: Method,
     shards: Shards,
+    taps: Sequence[str | None],
     *,
     provenance: dict[str, Any],
     sites: np.ndarray | None = None,
     part: tuple[int, int] | None = None,
     tiles: int = 1,
     ways: int = 1,
+    exact: bool = False,
     batch: int = 64,
     progress: bool = True,
-) -> anndata.AnnData:
-    """Profiles of sites, or of parts of them: the mean embedding of overlapping crops of each.
+) -> dict[str | None, anndata.AnnData]:
+    """Profiles of sites, or of parts of them: the mean embedding of crops of each, read at several taps in one pass.
 
-    Holds the result, the wells table and two batches of images, however many sites there are.
+    Holds the results, the wells table and two batches of images, however many sites there are.
 
     Args:
         method: anything behind the seam.
+        taps: where to read a network that can be read in several places; None for where its configuration says.
         provenance: where the method came from; images are resampled to its `pixel_um` if it names one.
         sites: (N,) boolean, the sites wanted; None for all.
         part: (k, n) for the k-th of n nearly equal stretches of these sites, k from 1; `profiles.join` puts the n
@@ -118,19 +154,24 @@ def embed(
         tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
         ways: in how many of the eight ways each crop is laid (`views.lay`), which multiplies the work; 1: as it lies.
             Methods that look at whole sites see them as they lie.
+        exact: let crops overlap by half on large sites too, and lay each in all `ways` (`crop_plan`).
         batch: crops a forward pass; it does not change the result.
 
     Returns:
-        AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
+        For each tap an AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
 
     Raises:
         ValueError: there are more parts than batches, or no such part; a method that looks at crops is asked for
-            other than 1, 2, 4 or 8 ways.
+            other than 1, 2, 4 or 8 ways; a tap is asked for twice, or of a method that has none.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
     size, trained_um = method.crop_px, provenance.get("pixel_um")
     shape = resample(torch.empty(1, 1, *shards.shape[1:]), shards.pixel_um, trained_um).shape[2:]
-    side = crops_per_side(min(shape) // tiles, size)
+    side, laid = crop_plan(min(shape) // tiles, size, ways, exact)
+    if len(set(taps)) != len(taps) or not taps:
+        raise ValueError(f"taps must be one or more, each once; found {', '.join(map(str, taps)) or 'none'}.")
+    if any(taps) and not hasattr(method, "embed_taps"):
+        raise ValueError(f"{provenance['method']} has no tap to choose; leave {next(filter(None, taps))!r} out.")
     device = next((p.device for p in method.parameters()), torch.device("cpu"))
     was_training = method.training
     method.eval()
@@ -145,7 +186,7 @@ def embed(
         reads = reads[(k - 1) * len(reads) // n : k * len(reads) // n]
         provenance = provenance | {"part": f"{k}/{n}"}
     first, rows = reads.start, rows[reads.start : reads.stop]
-    X = np.empty((0, 0), np.float32)
+    X = {}
     title = f"embed {provenance['method']} {provenance.get('part', '')}".rstrip()
     with tqdm(total=len(rows), desc=title, unit="site", disable=not progress) as bar, ThreadPoolExecutor(1) as reader:
         coming = reader.submit(shards.read_many, rows[:per_read])
@@ -157,26 +198,32 @@ def embed(
             images = cut(images, tiles)
             if size is not None:
                 images = lay(crop_grid(images, size, side), side, ways)
-            found = torch.cat([method.embed(crops) for crops in images.split(batch)])
-            found = found.reshape((stop - start) * tiles**2, -1, found.shape[1]).mean(dim=1)
-            if start == 0:  # only now is the number of features known
-                X = np.empty((len(rows) * tiles**2, found.shape[1]), np.float32)
-            X[start * tiles**2 : stop * tiles**2] = found.float().cpu().numpy()
+                images = images[:: ways // laid]  # half of each crop's ways, where they lie side by side
+            found = [_read(method, crops, taps) for crops in images.split(batch)]
+            for tap, features in zip(taps, map(torch.cat, zip(*found, strict=True)), strict=True):
+                features = features.reshape((stop - start) * tiles**2, -1, features.shape[1]).mean(dim=1)
+                if start == 0:  # only now is the number of features known
+                    X[tap] = np.empty((len(rows) * tiles**2, features.shape[1]), np.float32)
+                X[tap][start * tiles**2 : stop * tiles**2] = features.float().cpu().numpy()
             bar.update(stop - start)
     method.train(was_training)
     obs = shards.wells.iloc[np.repeat(rows, tiles**2)]
     obs = obs.set_axis([str(k) for k in range(first * tiles**2, first * tiles**2 + len(obs))])
-    profiles = anndata.AnnData(X, obs=obs)
-    profiles.uns["provenance"] = json.dumps(
-        provenance
-        | {
-            "crops": side**2,
-            "tiles": tiles**2,
-            "ways": ways if size else 1,
-            "crop_px": size,
-            "simulated": shards.simulated,
-            "limits": shards.limits.tolist(),
-            **checkpoints.environment(),
-        }
-    )
+    made = {
+        "crops": side**2,
+        "tiles": tiles**2,
+        "ways": laid,
+        "crop_px": size,
+        "simulated": shards.simulated,
+        "limits": shards.limits.tolist(),
+        **checkpoints.environment(),
+    }
+    profiles = {tap: anndata.AnnData(features, obs=obs.copy()) for tap, features in X.items()}
+    for tap, of_tap in profiles.items():
+        config = {"config": provenance["config"] | {"tap": tap}} if tap and "config" in provenance else {}
+        of_tap.uns["provenance"] = json.dumps(provenance | config | made)
     return profiles
+
+
+def _read(method: Method, crops: Tensor, taps: Sequence[str | None]) -> list[Tensor]:
+    return [method.embed(crops)] if list(taps) == [None] else method.embed_taps(crops, taps)

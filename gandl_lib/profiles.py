@@ -18,6 +18,10 @@ of a feature over the *reference wells* of plate p (Mascolini et al. 2022 normal
 features that see whether there are cells, and each plate's number of them moves its mu_p. Where they are nearly all
 that a plate has, nobody knew what was in them, and they are its reference.
 
+**Why each cell line by itself.** Where a plate holds several cell types, the plate's mean says how many wells of each
+lie there, and its spread how unlike they are. So wells are normalised among those of their plate *and* cell type (an
+*arm*). On a plate of one cell type that is the plate.
+
 **Which wells are negative controls.** Those of role `C-` (infected, no compound); in a screen without any, those of
 role `untreated`. Never `C+` or `UV`: the class to be told apart from C- must not set the zero. `controls` and `tvn` do
 read the label C-, so whoever scores that label afterwards passes `fit`, the rows they may read it from.
@@ -27,6 +31,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,12 +47,14 @@ from tqdm import tqdm
 
 from gandl_lib import datasets
 from gandl_lib.files import replacing
+from gandl_lib.wells import one_dose_each
 
 NORMALISATIONS = ("none", "all", "controls", "tvn")
 READS_LABELS = ("controls", "tvn")
 """Normalisations that look at roles; they must be fitted on training wells."""
 
 MIN_REFERENCE_WELLS = 2  # fewer have no spread to scale by
+FEW_REFERENCE_WELLS = 4  # fewer on a plate of several cell types, and the zero of one of them is rough
 CORAL_RIDGE = 0.5
 CHUNK_ROWS = 4096  # of a long table at a time: 17 MB of 1,024 features
 MAY_DIFFER = ("part", "device", "git_commit")  # between parts; all the rest of their provenance decides the numbers
@@ -283,13 +290,17 @@ def check(profiles: AnnData, columns: tuple[str, ...] = ()) -> str:
 
 
 def by_method(profiles: AnnData | list[AnnData], columns: tuple[str, ...]) -> dict[str, AnnData]:
-    """One or several profile tables, checked, as a dict from method to profiles. Two of one name are a ValueError."""
+    """One or several profile tables, checked, as a dict from method to profiles. Two of one name are a ValueError.
+
+    Doses that differ only in how they were rounded are made one here (`wells.merge_doses`), with a warning, so that
+    all that group by dose do it alike.
+    """
     named = {}
     for p in [profiles] if isinstance(profiles, AnnData) else list(profiles):
         method = check(p, columns)
         if method in named:
             raise ValueError(f"Two profile tables name the method {method!r}; give each its own name in provenance.")
-        named[method] = AnnData(p.X, obs=_plain(p.obs), uns=p.uns)
+        named[method] = AnnData(p.X, obs=one_dose_each(_plain(p.obs)), var=p.var, uns=p.uns)
     if not named:
         raise ValueError("No profiles were given; pass at least one AnnData.")
     return named
@@ -326,7 +337,9 @@ def normalise(profiles: AnnData, how: str = "all", fit: np.ndarray | None = None
     """Normalise each plate by one of `NORMALISATIONS` (see this module's docstring for the formulas).
 
     Args:
-        profiles: N rows by D features, obs with `plate_id`, `well_id`, `role`.
+        profiles: N rows by D features, obs with `plate_id`, `well_id`, `role`; with `cell_type`, cell types that share
+            a plate are normalised each by itself. A warning names those with few reference wells; one with fewer than
+            two takes the reference wells that its cell type has on the other plates.
         how: name of the recipe.
         fit: (N,) bool, the rows means, spreads and components may be taken from; None for all. With `controls` and
             `tvn` pass the training rows wherever roles are scored later.
@@ -370,26 +383,67 @@ def is_negative_control(obs: pd.DataFrame) -> np.ndarray:
     return role == ("C-" if (role == "C-").any() else "untreated")
 
 
+def arms(obs: pd.DataFrame) -> np.ndarray:
+    """(N,) int, the same for rows that are normalised together: those of a plate, or of one cell type on it.
+
+    A cell type that a plate has in blank wells only makes no arm; they go with the cell type of most of its wells.
+    """
+    plate = pd.factorize(np.asarray(obs["plate_id"]), sort=True)[0]
+    if "cell_type" not in obs:
+        return plate
+    cell_type, blank = pd.Series(np.asarray(obs["cell_type"])), np.asarray(obs["role"] == "blank")
+    several = cell_type[~blank].groupby(plate[~blank]).nunique()
+    for k in several.index[several > 1]:
+        counts = cell_type[(plate == k) & ~blank].value_counts()
+        cell_type[(plate == k) & ~cell_type.isin(counts.index).to_numpy()] = counts.index[0]
+    line = cell_type.where(np.isin(plate, several.index[several > 1]), "")
+    return pd.DataFrame({"plate": plate, "line": line}).groupby(["plate", "line"], sort=True).ngroup().to_numpy()
+
+
 def _plates(obs: pd.DataFrame, reference: np.ndarray, how: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per plate the indices of its rows and of its reference rows; ValueError if a plate has too few of the latter."""
+    """Per arm the indices of its rows and of its reference rows; ValueError if one has too few of the latter."""
     wells, blank = np.asarray(obs["well_id"]), np.asarray(obs["role"] == "blank")
-    plates, short = [], []
-    for plate, rows in obs.groupby("plate_id", observed=True).indices.items():
+    plate_id, arm = np.asarray(obs["plate_id"]), arms(obs)
+    cell_type = np.asarray(obs["cell_type"]) if "cell_type" in obs else np.full(len(obs), "")
+    n_arms = pd.Series(arm).groupby(plate_id).nunique()
+    plates, short, few, borrowed = [], [], [], []
+    for k in range(arm.max() + 1):
+        rows = np.flatnonzero(arm == k)
+        plate, shared = plate_id[rows[0]], n_arms[plate_id[rows[0]]] > 1
+        line = next((cell_type[i] for i in rows if not blank[i]), cell_type[rows[0]])
         fitted = rows[reference[rows]]
         filled = fitted[~blank[fitted]]
-        if len(set(wells[filled])) >= MIN_REFERENCE_WELLS:
+        if shared and len(set(wells[filled])) < MIN_REFERENCE_WELLS:
+            filled = np.flatnonzero(reference & ~blank & (cell_type == line))
+            borrowed.append(f"{plate}, {line}")
+        elif shared and len(set(wells[filled])) < FEW_REFERENCE_WELLS:
+            few.append(f"{plate}, {line} ({len(set(wells[filled]))})")
+        if shared or len(set(wells[filled])) >= MIN_REFERENCE_WELLS:
             fitted = filled
         n_wells = len(set(wells[fitted]))
         if n_wells < MIN_REFERENCE_WELLS:
             roles = ", ".join(f"{n} {role}" for role, n in obs.iloc[rows]["role"].value_counts().items() if n)
-            short.append(f"{plate} ({n_wells}; its rows: {roles})")
+            short.append(f"{plate}{f', {line}' if shared else ''} ({n_wells}; its rows: {roles})")
         plates.append((rows, fitted))
+    wanted = "wells" if how == "all" else "negative-control wells (C-, or untreated where a screen has no C-)"
     if short:
-        wanted = "wells" if how == "all" else "negative-control wells (C-, or untreated where a screen has no C-)"
         other = "'none' needs none" if how == "all" else "'all' and 'none' need none"
         raise ValueError(
             f"Normalisation {how!r} needs at least {MIN_REFERENCE_WELLS} {wanted} to fit on each plate; too few on "
             f"{len(short)} plate(s): {'; '.join(short[:5])}. Drop these plates or normalise otherwise: {other}."
+        )
+    if borrowed:
+        warnings.warn(
+            f"Plates with several cell types, one of them with fewer than {MIN_REFERENCE_WELLS} {wanted} to normalise "
+            f"by: {'; '.join(borrowed[:5])}. It was measured by those of that cell type on other plates, so what sets "
+            "the plates apart is still in it.",
+            stacklevel=3,
+        )
+    if few:
+        warnings.warn(
+            f"Plates with several cell types, normalised each by itself, one of them by fewer than "
+            f"{FEW_REFERENCE_WELLS} {wanted}: {'; '.join(few[:5])}. Its zero and its scale are rough.",
+            stacklevel=3,
         )
     return plates
 

@@ -2,7 +2,8 @@
 
     zarr.json         attributes: format, layout, simulated, channels, pixel_um, plates, fingerprint; where there are
                       any, `numeric`: types of columns of numbers that not every wells table has
-    images/           (N, C, H, W) uint8 or uint16, a chunk a site, many sites a shard file, zstd
+    images/           (N, C, H, W) uint8 or uint16, zstd; many sites a shard file, a site in chunks of all its channels
+                      and about 128 x 128 pixels (`chunks`); in stores of format 1, a chunk a site
     histograms/       (plates, C, bins) pixels of each grey value; 256 bins of 1 (uint8) or 4096 bins of 16 (uint16)
     wells.csv         the wells table, row i for images[i]
     skipped.csv       site_id, reason of the sites left out
@@ -17,6 +18,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -32,10 +34,11 @@ import zarr
 from tqdm import tqdm
 from zarr.codecs import ZstdCodec
 
-from gandl_lib import datasets
+from gandl_lib import chunks, datasets
 from gandl_lib.wells import COLUMNS, validate
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 PERCENTILES = (0.1, 99.9)
 BIN_WIDTH = {"uint8": 1, "uint16": 16}
 
@@ -85,7 +88,8 @@ def write(
         "pixel_um": float((simulation or {}).get("pixel_um", layout.PIXEL_UM)),
         "plates": list(wells["plate_id"].unique()),
     }
-    inputs = [attributes, wells.to_csv(), skipped.to_csv(), first.shape, first.dtype.name, sites_per_shard, simulation]
+    same_images = attributes | {"format": 1}  # whatever the format: one written before counts as written
+    inputs = [same_images, wells.to_csv(), skipped.to_csv(), first.shape, first.dtype.name, sites_per_shard, simulation]
     attributes["fingerprint"] = fingerprint(inputs)
     _, height, width = first.shape
     print(
@@ -100,7 +104,7 @@ def write(
 
 
 def fingerprint(inputs: Any) -> str:
-    """One word for all that decides the bytes of a store, but not for where anything lies."""
+    """One word for all that decides what is read from a store, but not for where or in what format it lies."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -144,7 +148,7 @@ def pack(
     begun, first = _partial(out), read(wells.iloc[0])
     try:
         group = _start(begun, attributes, wells, skipped, first, sites_per_shard)
-        _fill(group, begun / "done", read, wells, sites_per_shard, workers, out.name)
+        _fill(group, begun, read, wells, sites_per_shard, workers, out.name)
         os.replace(begun / "store", out)
     except OSError as error:
         kept = len(list((begun / "done").glob("*.npz"))) if begun.is_dir() else 0
@@ -177,19 +181,27 @@ def _start(
                 f"{begun} was left by an interrupted run over other sites or settings; delete it, or run that "
                 "command again to finish it."
             )
+        if _attributes(store)["format"] != attributes["format"]:
+            raise ValueError(
+                f"{begun} was begun by an older version, in format {_attributes(store)['format']} and not "
+                f"{attributes['format']}; delete it and run the same command again."
+            )
         for stray in store.rglob("*.partial"):  # a file that Zarr was writing when it was killed
             stray.unlink()
         return zarr.open_group(store, mode="r+")
 
     shutil.rmtree(store, ignore_errors=True)
     begun.mkdir(parents=True, exist_ok=True)
-    channels, bins = len(first), np.iinfo(first.dtype).max // BIN_WIDTH[first.dtype.name] + 1
-    shape, chunks = (len(wells), *first.shape), (1, *first.shape)
-    shards = (sites_per_shard, *first.shape)
-    zstd = ZstdCodec(level=3)
+    channels, height, width = first.shape
+    bins = np.iinfo(first.dtype).max // BIN_WIDTH[first.dtype.name] + 1
+    h, w = chunks.side(height), chunks.side(width)
+    chunk = (1, channels, h, w)
+    shard = (sites_per_shard, channels, math.ceil(height / h) * h, math.ceil(width / w) * w)
+    zstd = ZstdCodec(level=chunks.LEVEL)
     numeric = {c: d.name for c, d in wells.drop(columns=[*COLUMNS]).dtypes.items() if d.kind in "iuf"}
     group = zarr.create_group(store, attributes=attributes | ({"numeric": numeric} if numeric else {}))
-    group.create_array("images", shape=shape, chunks=chunks, shards=shards, dtype=first.dtype, compressors=zstd)
+    shape = (len(wells), *first.shape)
+    group.create_array("images", shape=shape, chunks=chunk, shards=shard, dtype=first.dtype, compressors=zstd)
     histograms = (len(attributes["plates"]), channels, bins)
     group.create_array("histograms", shape=histograms, chunks=histograms, dtype="int64", compressors=zstd)
     for table, name in ((wells, "wells.csv"), (skipped, "skipped.csv")):
@@ -200,7 +212,7 @@ def _start(
 
 def _fill(
     group: zarr.Group,
-    done: Path,
+    begun: Path,
     read: Callable[[Any], np.ndarray],
     wells: pd.DataFrame,
     sites_per_shard: int,
@@ -208,7 +220,7 @@ def _fill(
     name: str,
 ) -> None:
     """Write the shards that are not yet done, then the histograms. A done shard leaves its share of them in `done`."""
-    images, plates = group["images"], group.attrs["plates"]
+    images, plates, done = group["images"], group.attrs["plates"], begun / "done"
     plate = wells["plate_id"].map({plate_id: p for p, plate_id in enumerate(plates)}).to_numpy()
     shares = [done / f"{start:09d}.npz" for start in range(0, len(wells), sites_per_shard)]
 
@@ -218,12 +230,13 @@ def _fill(
         block = np.empty((len(rows), *images.shape[1:]), images.dtype)
         for site, row in zip(block, rows.itertuples(), strict=True):
             site[...] = read(row)
-        images[start : start + len(rows)] = block
+        file = begun / "store" / "images" / chunks.key(start // sites_per_shard)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _replace(file, chunks.encode(block, images.chunks[1:], sites_per_shard))
         present, counts = _histograms(block, plate[rows.index])
-        temporary = share.with_suffix(".partial")
-        with open(temporary, "wb") as file:
-            np.savez(file, plates=present, counts=counts)
-        os.replace(temporary, share)
+        part = io.BytesIO()
+        np.savez(part, plates=present, counts=counts)
+        _replace(share, part.getvalue())
 
     todo = [share for share in shares if not share.exists()]
     pool = ThreadPoolExecutor(workers)
@@ -239,6 +252,13 @@ def _fill(
         with np.load(share) as part:
             histograms[part["plates"]] += part["counts"]
     group["histograms"][:] = histograms
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
 def _histograms(images: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -277,6 +297,7 @@ class Shards:
         pixel_um: side of a pixel in micrometres.
         simulated: whether the images come from a simulation.
         layout: name of the dataset's layout.
+        format: 1 or 2, of the files.
         shape: (C, H, W) of a site.
         dtype: uint8 or uint16.
         fingerprint: of all that it was made from.
@@ -290,10 +311,11 @@ class Shards:
         if ".partial" in PurePosixPath(self.path).suffixes or _interrupted(self.path):
             raise ValueError(f"{self.path}: its writing was interrupted; run the same command again.")
         attributes = _attributes(self.path)
-        if attributes.get("format") != FORMAT:
+        self.format = attributes.get("format")
+        if self.format not in READABLE:
             raise ValueError(
-                f"{self.path}: shards of format {attributes.get('format')}, but this version reads {FORMAT}; "
-                "write them anew."
+                f"{self.path}: shards of format {self.format}, but this version reads "
+                f"{' and '.join(map(str, READABLE))}; write them anew."
             )
         self.channels = tuple(attributes["channels"])
         self.pixel_um = float(attributes["pixel_um"])
@@ -302,10 +324,15 @@ class Shards:
         self.fingerprint = str(attributes["fingerprint"])
         self._plates = list(attributes["plates"])
         self._numeric = dict(attributes.get("numeric", {}))
-        array = json.loads(_bytes(self.path, "images/zarr.json"))
-        self._length, *shape = array["shape"]
+        self._images = chunks.Images(
+            json.loads(_bytes(self.path, "images/zarr.json")),
+            lambda key, start, stop: _bytes(self.path, f"images/{key}", start, stop),
+            f"{self.path}/images",
+            sparse=self.format == 1,
+        )
+        self._length, *shape = self._images.shape
         self.shape = tuple(shape)
-        self.dtype = np.dtype(array["data_type"])
+        self.dtype = self._images.dtype
         self._memory: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -316,21 +343,43 @@ class Shards:
 
     def read(self, i: int) -> np.ndarray:
         """The images of site `i`: (C, H, W) integers."""
-        return (self._images if self._memory is None else self._memory)[i]
+        return self._window(i, 0, 0, *self.shape[1:])
+
+    def read_crop(self, i: int, y: int, x: int, size: int) -> np.ndarray:
+        """`read(i)[:, y : y + size, x : x + size]`, by unpacking the chunks alone that it touches.
+
+        Raises:
+            ValueError: the crop does not lie within the site.
+        """
+        _, height, width = self.shape
+        if not (0 <= y <= height - size and 0 <= x <= width - size and size > 0):
+            raise ValueError(f"a crop of {size} pixels from ({y}, {x}) on does not lie in images of {height}x{width}.")
+        return self._window(i, y, x, size, size)
+
+    def _window(self, i: int, y: int, x: int, height: int, width: int) -> np.ndarray:
+        i = range(len(self))[i]  # from the end if negative; IndexError where there is none
+        if self._memory is not None:
+            return self._memory[i, :, y : y + height, x : x + width]
+        return self._images.read(i, i + 1, y, y + height, x, x + width)[0]
 
     def read_many(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The images of several sites, in the order asked for: (N, C, H, W) integers."""
-        if self._memory is None and len(indices) > 1 and (np.diff(indices) == 1).all():
-            return self._images[indices[0] : indices[-1] + 1]  # neighbours share files: far fewer requests
+        if self._memory is None and len(indices) > 1 and (np.diff(indices) == 1).all() and 0 <= indices[0]:
+            return self._run(range(len(self))[indices[0]], range(len(self))[indices[-1]] + 1)
         images = np.empty((len(indices), *self.shape), self.dtype)
         for image, i in zip(images, indices, strict=True):
             image[...] = self.read(i)
         return images
 
+    def _run(self, first: int, stop: int) -> np.ndarray:
+        """Neighbours, which lie in the same files: far fewer requests."""
+        _, height, width = self.shape
+        return self._images.read(first, stop, 0, height, 0, width)
+
     def preload(self, max_bytes: int) -> bool:
         """Keep all images in this process's memory if they take no more than `max_bytes`; say whether they do."""
         if self._memory is None and len(self) * int(np.prod(self.shape)) * self.dtype.itemsize <= max_bytes:
-            self._memory = self._images[:]
+            self._memory = self._run(0, len(self))
         return self._memory is not None
 
     @cached_property
@@ -351,18 +400,13 @@ class Shards:
     @cached_property
     def histograms(self) -> np.ndarray:
         """(plates, C, bins) pixel counts; plates in the order in which `wells` names them first."""
-        return self._array("histograms")[:]
+        path = self.path / "histograms" if isinstance(self.path, Path) else f"{self.path}/histograms"
+        return zarr.open_array(path, mode="r")[:]
 
     @cached_property
     def limits(self) -> np.ndarray:
         """(C, 2) float32: lower and upper grey value of each channel, percentiles 0.1 and 99.9 of the whole screen."""
         return self._limits(self.histograms.sum(0))
-
-    def plate_limits(self, plate_id: str) -> np.ndarray:
-        """(C, 2) float32: the same of one plate alone."""
-        if plate_id not in self._plates:
-            raise ValueError(f"{self.path}: no plate {plate_id!r}; there are {', '.join(self._plates)}.")
-        return self._limits(self.histograms[self._plates.index(plate_id)])
 
     @cached_property
     def statistics(self) -> pd.DataFrame:
@@ -387,13 +431,6 @@ class Shards:
                     }
                 )
         return pd.DataFrame(rows)
-
-    @cached_property
-    def _images(self) -> zarr.Array:
-        return self._array("images")
-
-    def _array(self, name: str) -> zarr.Array:
-        return zarr.open_array(self.path / name if isinstance(self.path, Path) else f"{self.path}/{name}", mode="r")
 
     def _limits(self, histograms: np.ndarray) -> np.ndarray:
         width = BIN_WIDTH[self.dtype.name]
@@ -430,18 +467,23 @@ def _attributes(path: Path | str) -> dict[str, Any]:
     return attributes
 
 
-def _bytes(group: Path | str, name: str) -> bytes:
-    """The content of a small file of a group, in a folder or at an address.
+def _bytes(group: Path | str, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+    """The content of a file of a group, in a folder or at an address, or its bytes from `start` to before `stop`.
+
+    A negative `start` counts from the end.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: the address cannot be read: no package for its kind of storage, no permission, no connection.
     """
     if isinstance(group, Path):
-        return (group / name).read_bytes()
+        with open(group / name, "rb") as file:
+            first, last, _ = slice(start, stop).indices(os.fstat(file.fileno()).st_size)
+            file.seek(first)
+            return file.read(max(last - first, 0))
     try:
         files, path = fsspec.core.url_to_fs(f"{group}/{name}")
-        return files.cat_file(path)
+        return files.cat_file(path, start, stop)
     except FileNotFoundError:
         raise
     except ImportError as error:

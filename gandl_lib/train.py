@@ -33,14 +33,13 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import nn
 from tqdm import tqdm
 
 from gandl_lib import checkpoints, files
 from gandl_lib.embed import embed
 from gandl_lib.evaluate import svm
 from gandl_lib.evaluate.separability import TASKS, separability
-from gandl_lib.methods import lookup
+from gandl_lib.methods import Method, lookup
 from gandl_lib.shards import Shards
 from gandl_lib.splits import by_well
 from gandl_lib.train_config import TrainConfig
@@ -86,7 +85,7 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
             begun with another configuration.
     """
     cls, method_config = lookup(name, preset)
-    if not getattr(cls, "trainable", True):
+    if not cls.trainable:
         raise ValueError(f"{name!r} has nothing to train; embed with it directly.")
     check_precision(config.precision, config.accelerator)
     run.mkdir(parents=True, exist_ok=True)
@@ -141,16 +140,16 @@ def check_precision(precision: str, accelerator: str = "auto") -> None:
             )
 
 
-def labelled(cls: type[nn.Module], method_config: Any, wells: pd.DataFrame, seed: int) -> Labels | None:
+def labelled(cls: type[Method], method_config: Any, wells: pd.DataFrame, seed: int) -> Labels | None:
     """The labels of a method that learns from them; None for one that does not.
 
     Raises:
         ValueError: fewer than two classes in the training wells.
     """
-    if not hasattr(cls, "label"):
+    if cls.label is None:
         return None
     value, test = wells[cls.label].astype(str), by_well(wells, seed=seed)
-    counts = value.isin(cls.label_values) if hasattr(cls, "label_values") else value.ne("")
+    counts = value.ne("") if cls.label_values is None else value.isin(cls.label_values)
     learn, choose = (counts & ~test).to_numpy(), None
     if method_config.keep == "test":
         choose = (counts & test).to_numpy()
@@ -166,7 +165,7 @@ def labelled(cls: type[nn.Module], method_config: Any, wells: pd.DataFrame, seed
     return Labels(classes, codes, learn, choose)
 
 
-def share_between(fabric: lightning_fabric.Fabric, method: nn.Module) -> Callable[[], None]:
+def share_between(fabric: lightning_fabric.Fabric, method: Method) -> Callable[[], None]:
     """Make several processes one learner: gradients are averaged before each step, buffers by the returned function.
 
     Each process sees its share of every batch. The gradient is then that of one process on the whole batch, for every
@@ -191,7 +190,7 @@ def share_between(fabric: lightning_fabric.Fabric, method: nn.Module) -> Callabl
 
 
 def loop(
-    method: nn.Module,
+    method: Method,
     crops: TrainingCrops,
     run: Path,
     header: dict[str, Any],
@@ -246,7 +245,7 @@ def loop(
     fabric.barrier()
 
 
-def resume(run: Path, method: nn.Module) -> int:
+def resume(run: Path, method: Method) -> int:
     """Load the last saved state into `method`; returns the images it has seen, 0 where there is none."""
     path = run / "state.safetensors"
     if not path.exists():
@@ -258,7 +257,7 @@ def resume(run: Path, method: nn.Module) -> int:
     return header["n_seen"]
 
 
-def probe(method: nn.Module, shards: Shards, seed: int, sites: int = PROBE_SITES) -> dict[str, float]:
+def probe(method: Method, shards: Shards, seed: int, sites: int = PROBE_SITES) -> dict[str, float]:
     """Linear separability of C+ and C- on a fixed sample of control sites: the curve that tells how training goes.
 
     Returns accuracy and balanced accuracy on held-out wells, or nothing where the screen has no such controls.
@@ -277,7 +276,7 @@ def probe(method: nn.Module, shards: Shards, seed: int, sites: int = PROBE_SITES
     }
 
 
-def score(method: nn.Module, crops: TrainingCrops, labels: Labels, sites: int = PROBE_SITES) -> float:
+def score(method: Method, crops: TrainingCrops, labels: Labels, sites: int = PROBE_SITES) -> float:
     """Balanced accuracy of `method.predict` on the centres of up to `sites` sites of `labels.choose`."""
     rows = np.random.default_rng(0).permutation(np.flatnonzero(labels.choose))[:sites]
     was_training, device = method.training, next(method.parameters()).device
@@ -299,7 +298,7 @@ def peak_memory_MB() -> float:
 
 
 def _tick(
-    method: nn.Module,
+    method: Method,
     crops: TrainingCrops,
     run: Path,
     header: dict[str, Any],
@@ -317,7 +316,7 @@ def _tick(
             chosen = {"kept_n_seen": n_seen, "choice_accuracy": line["choice_accuracy"]}
             checkpoints.save(run / "best.safetensors", checkpoints.weights(method), chosen)
     files.write(run / "stats.jsonl", "".join(json.dumps(x) + "\n" for x in [*kept, line]))
-    if hasattr(method, "sample"):
+    if method.latent:
         _draw(method, run / "samples" / f"{n_seen:09d}.png", config.seed)
     checkpoints.save(
         run / "state.safetensors",
@@ -332,10 +331,10 @@ def read_stats(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _draw(method: nn.Module, path: Path, seed: int, n: int = 8) -> None:
+def _draw(method: Method, path: Path, seed: int, n: int = 8) -> None:
     """Grey samples: one row a channel, one column a fixed latent."""
     generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(n, method.config.network.latent, generator=generator)
+    z = torch.randn(n, method.latent, generator=generator)
     was = torch.get_rng_state()
     images = method.sample(z.to(next(method.parameters()).device)).float().cpu()  # [NCHW]
     torch.set_rng_state(was)

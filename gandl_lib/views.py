@@ -37,13 +37,6 @@ def scale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
     return ((images.float() - low) / (high - low)).clamp_(0, 1).mul_(2).sub_(1)
 
 
-def unscale(images: Tensor | np.ndarray, limits: Tensor | np.ndarray) -> Tensor:
-    """The inverse of `scale` between the limits, for showing images: (..., C, H, W) to float32 grey values."""
-    images = torch.as_tensor(images)
-    low, high = _limits(limits, images)
-    return low + (images.float() + 1) / 2 * (high - low)
-
-
 def lift(images: Tensor, strength: float) -> Tensor:
     """Dim details made brighter: v -> arcsinh(strength v) / arcsinh(strength), v in [0, 1] being [-1, 1] here."""
     return torch.asinh((images + 1) * (strength / 2)).mul_(2 / math.asinh(strength)).sub_(1)
@@ -173,7 +166,7 @@ class TrainingCrops:
     Every epoch shows every site once, in an order of its own. Whoever has seen n images resumes by asking for image n.
 
     Args:
-        shards: where the images are; read with `shards.read(i)`, scaled by `shards.limits`.
+        shards: where the images are; read with `shards.read_crop`, scaled by `shards.limits`.
         size: side S of the crops in pixels.
         seed: at least 0.
         rotate: lay each crop in one of the eight ways at random.
@@ -214,12 +207,11 @@ class TrainingCrops:
 
     def image(self, k: int) -> Tensor:
         """Image k: (C, S, S) float32 in [-1, 1]."""
-        site = self.shards.read(self.site(k))
-        _, height, width = site.shape
+        _, height, width = self.shards.shape
         random = np.random.default_rng((self.seed, 1, k))
         y, x = random.integers(height - self.size + 1), random.integers(width - self.size + 1)
         element = int(random.integers(8))
-        image = scale(site[:, y : y + self.size, x : x + self.size], self.limits)
+        image = scale(self.shards.read_crop(self.site(k), int(y), int(x), self.size), self.limits)
         return turn(image, element) if self.rotate else image
 
     def batch(self, n_seen: int, size: int) -> Tensor:

@@ -25,6 +25,10 @@ More columns may follow; they travel along untouched.
 
 from __future__ import annotations
 
+import warnings
+from decimal import Decimal
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -53,6 +57,11 @@ SCHEMA = pa.DataFrameSchema(
 )
 
 COLUMNS = tuple(SCHEMA.columns)
+
+ALIKE = 1.02
+"""Doses no further apart than this factor are one: no pipette and no text tells them apart."""
+ROUNDED = 1.05
+"""As far apart may a dose and itself rounded to two digits be (1.049 and 1.0)."""
 
 
 def validate(wells: pd.DataFrame, source: str = "wells") -> pd.DataFrame:
@@ -97,3 +106,75 @@ def _explain(failures: pd.DataFrame) -> str:
         found = ", ".join(repr(v) for v in cases["failure_case"].head(3))
         lines.append(f"column {column!r} must satisfy {check}: {len(cases)} value(s) do not, first {found}")
     return "; ".join(lines) + "."
+
+
+# ---- doses ----
+
+
+def merge_doses(wells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make one of the doses of a compound that differ only in how they were rounded (3.3333333, 3.3333, 3.33).
+
+    Two doses of a compound are one where they lie within the factor `ALIKE`, or within `ROUNDED` and one may be the
+    other written with fewer digits (0.1235 and 0.12); never where a plate has both, for whoever pipetted them there
+    meant two. From the lowest dose on, each joins the one before if it is alike to all that have joined so far. The one
+    written with most digits stands for all.
+
+    Args:
+        wells: any table with compound, concentration_uM and plate_id, a row a site or well.
+
+    Returns:
+        The table with the doses made one (the same object where there are none to merge), and a table `compound,
+        concentration_uM, written`: each dose that was written in several ways, and the ways as text.
+    """
+    written = wells[["compound", "concentration_uM", "plate_id"]].drop_duplicates()
+    written = written[written["concentration_uM"].notna()]
+    rows: list[tuple[str, float, str]] = []
+    meant: dict[tuple[str, float], float] = {}
+    for compound, one in written.groupby("compound", sort=True, observed=True):
+        plates = one.groupby("concentration_uM")["plate_id"].agg(set)  # sorted by dose
+        if len(plates) < 2 or (plates.index[1:] / plates.index[:-1]).min() > ROUNDED * (1 + 1e-9):
+            continue
+        groups: list[list[float]] = []
+        taken: set[str] = set()
+        for dose, on in plates.items():
+            if groups and not taken & on and all(_alike(other, dose) for other in groups[-1]):
+                groups[-1].append(dose)
+                taken |= on
+            else:
+                groups.append([dose])
+                taken = set(on)
+        for group in groups:
+            if len(group) > 1:
+                exact = max(group, key=lambda dose: len(Decimal(repr(float(dose))).normalize().as_tuple().digits))
+                meant |= {(compound, dose): exact for dose in group}
+                rows.append((compound, exact, ", ".join(f"{dose:.10g}" for dose in group)))
+    merged = pd.DataFrame(rows, columns=["compound", "concentration_uM", "written"])
+    if merged.empty:
+        return wells, merged
+    pairs = zip(wells["compound"], wells["concentration_uM"], strict=True)
+    doses = np.array([meant.get(pair, pair[1]) for pair in pairs], float)
+    return wells.assign(concentration_uM=doses), merged
+
+
+def one_dose_each(wells: pd.DataFrame) -> pd.DataFrame:
+    """`merge_doses`, with a warning that names what was merged; a table without the columns for it as it is."""
+    if not {"compound", "concentration_uM", "plate_id"} <= set(wells):
+        return wells
+    wells, merged = merge_doses(wells)
+    if len(merged):
+        shown = "; ".join(f"{one.compound}: {one.written}" for one in merged.head(3).itertuples())
+        warnings.warn(
+            f"{len(merged)} dose(s) of {merged['compound'].nunique()} compound(s) are written in more than one way and "
+            f"taken as one each, {shown}{' …' if len(merged) > 3 else ''} (uM).",
+            stacklevel=3,
+        )
+    return wells
+
+
+def _alike(low: float, high: float) -> bool:
+    """Whether two doses, `low` <= `high`, may be one; see `merge_doses`."""
+    if high <= low * ALIKE * (1 + 1e-9):
+        return True
+    # Half a unit of the last digit of each is what rounding may have moved it by.
+    unsure = sum(10.0 ** Decimal(repr(float(dose))).normalize().as_tuple().exponent for dose in (low, high)) / 2
+    return high <= low * ROUNDED * (1 + 1e-9) and high - low <= unsure * (1 + 1e-9)

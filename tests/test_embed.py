@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from gandl_lib import shards
-from gandl_lib.embed import crops_per_side, embed, open_method, resample
+from gandl_lib import checkpoints, cli, shards
+from gandl_lib import profiles as stored
+from gandl_lib.embed import MANY, crop_plan, crops_per_side, embed, embed_taps, open_method, resample
 from gandl_lib.methods import gandl
 from gandl_lib.methods.intensity import QUANTILES, Intensity, IntensityConfig
 from gandl_lib.views import crop_grid, lay, scale
@@ -85,6 +87,76 @@ def test_images_of_finer_pixels_are_brought_to_the_trained_size(store):
 @pytest.mark.parametrize(("image", "crop", "expected"), [(128, 64, 3), (64, 64, 1), (512, 64, 15), (100, 64, 3)])
 def test_crops_overlap_by_about_half(image, crop, expected):
     assert crops_per_side(image, crop) == expected
+
+
+def test_on_large_sites_crops_lie_side_by_side_in_half_the_ways():
+    assert crop_plan(32 * MANY - 1, 32, 2) == (2 * MANY - 1, 2)
+    assert crop_plan(32 * MANY, 32, 2) == (MANY, 1)
+    assert crop_plan(1024, 32, 8) == (32, 4) and crop_plan(1024, 32, 1) == (32, 1)
+    assert crop_plan(1024, 32, 2, exact=True) == (63, 2) and crop_plan(1030, 32, 2) == (33, 1)
+    assert crop_plan(1024, None, 2) == (1, 1)
+
+
+@pytest.mark.parametrize("ways", [1, 2, 8])
+def test_a_large_site_is_the_mean_of_these_crops_or_of_the_overlapping_ones(make_screen, tmp_path, ways):
+    store = shards.Shards(shards.write(make_screen(size=(160, 165), plates=1, wells=1), tmp_path / "s.zarr"))
+    method = gandl.GANDL(SMALL, 5).eval()
+    found, exact = (profiles(method, store, ways=ways, exact=e) for e in (False, True))
+    for result, side, laid in ((found, 20, max(1, ways // 2)), (exact, 39, ways)):
+        made = json.loads(result.uns["provenance"])
+        assert (made["crops"], made["ways"]) == (side**2, laid)
+        crops = lay(crop_grid(scale(store.read(1)[None], store.limits), 8, side), side, ways).unflatten(0, (-1, ways))
+        twin = method.embed(crops[:, :: ways // laid].flatten(0, 1)).mean(dim=0)
+        np.testing.assert_allclose(result.X[1], twin, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found.X, exact.X, rtol=1e-4, atol=1e-5)
+
+
+def test_the_more_crops_the_less_it_matters_that_they_overlap(make_screen, tmp_path):
+    """Of sites that differ, as wells do; benchmarks/embedding.py measures it on cells."""
+    root = make_screen(size=(160, 160), plates=1, wells=4, sites=2)
+    for k, path in enumerate(sorted(root.glob("images/*/*/*.png"))):
+        pixels = np.random.default_rng(k).gamma(1 + k % 7, 10, (20, 20)).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    store = shards.Shards(shards.write(root, tmp_path / "s.zarr"))
+    method = gandl.GANDL(SMALL, 5).eval()
+    found, exact = (profiles(method, store, ways=2, exact=e).X for e in (False, True))
+    centred = [x - x.mean(axis=0) for x in (found, exact)]
+    correlation = (
+        (centred[0] * centred[1]).sum(0) / np.linalg.norm(centred[0], axis=0) / np.linalg.norm(centred[1], axis=0)
+    )
+    assert np.median(correlation) > 0.99
+
+
+def test_several_taps_in_one_pass_are_those_of_a_pass_each(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(gandl.PRESETS, "small", SMALL)
+    weights = tmp_path / "weights.safetensors"
+    method = gandl.GANDL(SMALL, 5)
+    header = {"method": "gandl", "config": checkpoints.config_to_json(SMALL), "channels": list(store.channels)}
+    checkpoints.save(weights, checkpoints.weights(method), header)
+    passes, maps = [], gandl.Discriminator.maps
+    monkeypatch.setattr(gandl.Discriminator, "maps", lambda D, x: passes.append(len(x)) or maps(D, x))
+    for tap in ("penultimate", "blocks"):
+        cli.embed(str(weights), str(store.path), tmp_path / f"{tap}.h5ad", ways=2, tap=(tap,), name="G")
+    apart = sum(passes)
+    cli.embed(str(weights), str(store.path), tmp_path / "both.h5ad", ways=2, tap=("penultimate", "blocks"), name="G")
+    assert sum(passes) - apart == apart // 2
+    for tap, file, name in (("penultimate", "both", "G"), ("blocks", "both-blocks", "G-blocks")):
+        one, both = stored.read(tmp_path / f"{tap}.h5ad"), stored.read(tmp_path / f"{file}.h5ad")
+        np.testing.assert_array_equal(one.X, both.X)
+        made = [json.loads(p.uns["provenance"]) for p in (one, both)]
+        assert made[1]["method"] == name and made[1] == made[0] | {"method": name}
+        assert made[1]["config"]["tap"] == tap
+
+
+def test_taps_that_cannot_be_read_are_refused(store):
+    method = gandl.GANDL(SMALL, 5)
+    for taps, message in ((("blocks", "blocks"), "each once; found blocks, blocks"), ((), "each once; found none")):
+        with pytest.raises(ValueError, match=message):
+            embed_taps(method, store, taps, provenance={"method": "m"})
+    with pytest.raises(ValueError, match="penultimate, blocks; found 'logit'"):
+        embed_taps(method, store, ("logit",), provenance={"method": "m"}, progress=False)
+    with pytest.raises(ValueError, match="intensity has no tap to choose; leave 'blocks' out"):
+        embed_taps(Intensity(IntensityConfig(), 5), store, ("blocks",), provenance={"method": "intensity"})
 
 
 def test_sources_that_cannot_be_had_are_explained(tmp_path):

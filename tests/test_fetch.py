@@ -759,7 +759,7 @@ def test_mistakes_are_found_before_anything_is_asked_for(tmp_path, waits, rxrx19
     table.write_text('{"rxrx19a": {"images": "http://127.0.0.1/x"}}')
     with Server(rxrx19a_files) as server:
         for options, message in (
-            ({"dataset": "rxrx2"}, "unknown dataset 'rxrx2'; known are rxrx19a, rxrx1, bbbc021"),
+            ({"dataset": "rxrx2"}, "unknown dataset 'rxrx2'; known are rxrx19a, rxrx1, bbbc021, bbbc013"),
             ({"dataset": "bbbc021", "embeddings": True}, "bbbc021 has no published embeddings"),
             ({"workers": 0}, "workers must be from 1 to 32"),
             ({"workers": 100}, "workers must be from 1 to 32"),

@@ -147,21 +147,21 @@ def test_every_method_keeps_the_seam(name, imagenet_weights, request):
         request.getfixturevalue("encoder")
     cls = METHODS[name]
     config = SMALL if cls.presets is GANDL.presets else next(iter(cls.presets.values()))
-    method = cls(config, 5, *([["a", "b"]] if hasattr(cls, "label") else [])).eval()
+    method = cls(config, 5, *([["a", "b"]] if cls.label else [])).eval()
     images = torch.rand(3, 5, *[method.crop_px or 40] * 2) * 2 - 1
     features = method.embed(images)
     assert features.shape[0] == 3 and features.ndim == 2 and features.dtype == torch.float32
     assert torch.isfinite(features).all()
     torch.testing.assert_close(features[1:2], method.embed(images[1:2]), rtol=1e-4, atol=1e-5)
-    if getattr(cls, "trainable", True):
+    if cls.trainable:
         assert method.batch > 0 and method.optimisers and callable(method.sync_gradients)
 
 
-@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if getattr(cls, "trainable", True)])
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.trainable])
 def test_every_method_learns_under_bf16(name, imagenet_weights):
     cls = METHODS[name]
     preset = next((p for p in cls.presets if "tiny" in p), next(iter(cls.presets)))
-    labels = [torch.arange(cls.presets[preset].batch) % 2] if hasattr(cls, "label") else []
+    labels = [torch.arange(cls.presets[preset].batch) % 2] if cls.label else []
     method = cls(cls.presets[preset], 5, *([["a", "b"]] if labels else []))
     images = torch.rand(method.batch, 5, *[method.crop_px or 40] * 2) * 2 - 1
     with torch.autocast("cpu", torch.bfloat16):

@@ -20,14 +20,14 @@ TINY = paradigms.PRESETS["tiny-augment-crops"]
 
 def build(name, **change):
     torch.manual_seed(0)
-    labels = [["C-", "treated"]] if hasattr(METHODS[name], "label") else []
+    labels = [["C-", "treated"]] if METHODS[name].label else []
     return METHODS[name](replace(TINY, **change), 3, *labels)
 
 
 def step(method, n_seen=0, seed=0):
     torch.manual_seed(seed)
     images = F.interpolate(torch.rand(method.batch, 3, 2, 2) * 2 - 1, size=16, mode="bilinear")
-    labels = [torch.arange(method.batch) % 2] if hasattr(method, "label") else []
+    labels = [torch.arange(method.batch) % 2] if method.label else []
     return method.step(images, n_seen, *labels)
 
 

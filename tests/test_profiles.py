@@ -14,6 +14,7 @@ from scipy.linalg import fractional_matrix_power
 from synthetic_profiles import make_profiles
 
 from gandl_lib import profiles as P
+from gandl_lib.screen.quality import ssmd, z_prime
 
 TREATED = {"remdesivir": (1.0, 1.5, 0.9)}
 WITH_BLANKS = {"C+": 16, "C-": 16, "blank": 2}
@@ -193,6 +194,89 @@ def test_wrong_arguments_are_explained():
     del p.obs["plate_id"]
     with pytest.raises(ValueError, match="lacks the column.*plate_id; it has site_id, well_id"):
         P.normalise(p, "all")
+
+
+# ---- several cell types on a plate ----
+
+
+def mixed_plates(gains: dict[str, float], noise: float = 0.01, seed: int = 0) -> AnnData:
+    """Mean intensity of wells: plate 1 holds the dim line alone, plate 2 both; C+ is twice as bright as C-."""
+    rng, rows, X = np.random.default_rng(seed), [], []
+    for plate, lines in ((1, ("dim", "dim")), (2, ("dim", "bright"))):
+        for k in range(96):
+            line, role = lines[k % 12 // 6], ("C-", "C+", "treated", "treated")[k // 24]
+            effect = {"C-": 0.0, "C+": 1.0}.get(role, rng.random() * (k % 2))
+            rows.append((f"P{plate}", f"P{plate}_{k}", line, role, "x" if role == "treated" else "", np.nan))
+            X.append(gains[line] * (1 + effect) * (1 + noise * rng.standard_normal(3)))
+    columns = ["plate_id", "well_id", "cell_type", "role", "compound", "concentration_uM"]
+    obs = pd.DataFrame(rows, columns=columns).rename(index=str)
+    return AnnData(np.array(X, np.float32), obs=obs, uns={"provenance": '{"method": "intensity"}'})
+
+
+def separation(values: np.ndarray, obs: pd.DataFrame, line: str) -> tuple[float, float]:
+    """Z' and SSMD of the controls of a line over all plates."""
+    scores = [values[((obs["cell_type"] == line) & (obs["role"] == role)).to_numpy()] for role in ("C+", "C-")]
+    return z_prime(*scores), ssmd(*scores)
+
+
+@pytest.mark.parametrize("how", FITTED)
+def test_cell_lines_that_share_a_plate_are_normalised_apart(how):
+    """A design that normalising by plate ruins, and its separation as ten plain lines find it."""
+    p = mixed_plates({"dim": 300.0, "bright": 3000.0})
+    got, obs = P.normalise(p, how), p.obs
+    raw, by_plate, apart = p.X[:, 0].astype(float), np.empty(p.n_obs), np.empty(p.n_obs)
+    for plate in ("P1", "P2"):
+        on = (obs["plate_id"] == plate).to_numpy()
+        by_plate[on] = (raw[on] - raw[on].mean()) / raw[on].std()
+        for line in set(obs["cell_type"][on]):
+            rows = on & (obs["cell_type"] == line).to_numpy()
+            ref = rows & reference_mask(p, how)
+            apart[rows] = (raw[rows] - raw[ref].mean()) / raw[ref].std()
+    assert separation(by_plate, obs, "dim")[0] < 0 < 0.5 < separation(apart, obs, "dim")[0], "the design is the trap"
+    if how == "tvn":  # mixes the features, so only that the lines stay apart can be asked
+        assert max(separation(x, obs, "dim")[0] for x in got.X.T) > 0.5
+    else:
+        np.testing.assert_allclose(got.X[:, 0], apart, atol=1e-3)
+        assert separation(got.X[:, 0], obs, "dim") == pytest.approx(separation(apart, obs, "dim"), rel=1e-3)
+
+
+@pytest.mark.parametrize("how", ["all", "controls"])
+@settings(max_examples=15)
+@given(dim=st.floats(1, 1e4), bright=st.floats(1, 1e4))
+def test_how_bright_a_line_is_changes_nothing(how, dim, bright):
+    before, after = (
+        P.normalise(mixed_plates(g), how).X for g in ({"dim": 1.0, "bright": 1.0}, {"dim": dim, "bright": bright})
+    )
+    np.testing.assert_allclose(after, before, atol=1e-2)
+
+
+def test_a_line_with_few_wells_on_a_shared_plate_is_named():
+    p = mixed_plates({"dim": 300.0, "bright": 3000.0})
+    bright = (p.obs["cell_type"] == "bright").to_numpy()
+    dim_on_2 = ((p.obs["cell_type"] == "dim") & (p.obs["plate_id"] == "P2")).to_numpy()
+    dim_on_1 = (p.obs["plate_id"] == "P1").to_numpy()
+
+    def left(some: np.ndarray, n: int) -> AnnData:
+        return p[~some | (np.cumsum(some) <= n)].copy()
+
+    with pytest.warns(UserWarning, match=r"fewer than 4 wells: P2, bright \(3\). Its zero and its scale are rough"):
+        P.normalise(left(bright, 3), "all")
+    with pytest.warns(UserWarning, match="P2, dim. It was measured by those of that cell type on other plates"):
+        one = P.normalise(left(dim_on_2, 1), "all")
+    np.testing.assert_allclose(one.X[dim_on_1[:96].nonzero()[0]], P.normalise(p, "all").X[dim_on_1], atol=1e-5)
+    at = ((one.obs["cell_type"] == "dim") & (one.obs["plate_id"] == "P2")).to_numpy()
+    mean, sd = p.X[dim_on_1].mean(axis=0), p.X[dim_on_1].std(axis=0)
+    np.testing.assert_allclose(one.X[at], (left(dim_on_2, 1).X[at] - mean) / sd, rtol=0.05)
+    with pytest.raises(ValueError, match=r"too few on 1 plate\(s\): P2, bright \(1; its rows: 1 C-\)"):
+        P.normalise(left(bright, 1), "all")
+
+
+def test_blank_wells_without_a_cell_type_make_no_line():
+    p = make_profiles(roles=WITH_BLANKS, compounds=TREATED)
+    nameless = p.copy()
+    nameless.obs.loc[nameless.obs["role"] == "blank", "cell_type"] = ""
+    for how in FITTED:
+        np.testing.assert_array_equal(P.normalise(nameless, how).X, P.normalise(p, how).X)
 
 
 # ---- aggregation ----

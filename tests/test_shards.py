@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from zarr.codecs import ZstdCodec
 
+from gandl_lib import chunks
 from gandl_lib.datasets import rxrx1, rxrx19a
 from gandl_lib.shards import Shards, write
 
@@ -67,6 +70,130 @@ def test_other_processes_read_the_same(make_screen, tmp_path):
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         for image, expected in zip(pool.map(shards.read, range(len(shards))), images, strict=True):
             np.testing.assert_array_equal(image, expected)
+
+
+# ---- chunks ----
+
+
+def in_format_1(store: Path, sites_per_shard: int) -> Path:
+    """The same store as it was written before there were chunks smaller than a site: by Zarr, zeros left out."""
+    images = zarr.open_group(store, mode="r")["images"][:]
+    shutil.rmtree(store / "images")
+    site, zstd = images.shape[1:], ZstdCodec(level=3)
+    array = zarr.open_group(store).create_array(
+        "images", shape=images.shape, chunks=(1, *site), shards=(sites_per_shard, *site), dtype=images.dtype,
+        compressors=zstd,
+    )  # fmt: skip
+    array[:] = images
+    text = (store / "zarr.json").read_text()
+    assert '"format": 2' in text
+    (store / "zarr.json").write_text(text.replace('"format": 2', '"format": 1'))
+    return store
+
+
+@pytest.mark.parametrize("format", [1, 2])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("size", [(128, 130), (193, 300), (257, 64)])  # one chunk, two by two, two by one
+def test_a_window_is_that_part_of_its_site(make_screen, tmp_path, rng, size, dtype, format):
+    root = make_screen(size=size, dtype=dtype, plates=1, wells=3)
+    store = write(root, tmp_path / "s.zarr", sites_per_shard=4)
+    shards = Shards(in_format_1(store, 4) if format == 1 else store)
+    _, images = pixels(root)
+    np.testing.assert_array_equal(zarr.open_group(store, mode="r")["images"][:], images)
+    np.testing.assert_array_equal(shards.read_many([1, 2, 3, 4, 5]), images[1:])  # a run across two files
+    np.testing.assert_array_equal(shards.read_many([5, 0, 3]), images[[5, 0, 3]])
+    np.testing.assert_array_equal(shards.read(-1), images[-1])
+    for preloaded in (False, True):
+        for _ in range(40):
+            side = int(rng.integers(1, min(size) + 1))
+            i, y, x = (int(rng.integers(n)) for n in (len(images), size[0] - side + 1, size[1] - side + 1))
+            np.testing.assert_array_equal(shards.read_crop(i, y, x, side), images[i, :, y : y + side, x : x + side])
+        assert preloaded or shards.preload(images.nbytes)
+    for y, x, side in ((-1, 0, 8), (0, size[1] - 7, 8), (0, 0, 0)):
+        with pytest.raises(ValueError, match=f"a crop of {side} pixels from .* does not lie in images of {size[0]}x"):
+            shards.read_crop(0, y, x, side)
+    with pytest.raises(IndexError):
+        shards.read(len(images))
+
+
+@pytest.mark.parametrize("length", [1, 48, 128, 130, 191, 193, 520, 640, 1000, 1024, 1080, 2160])
+def test_chunks_are_of_about_128_pixels_and_waste_little(length):
+    side = chunks.side(length)
+    n = -(-length // side)
+    assert (side == length < 192) or 96 <= side <= 160
+    assert 0 <= n * side - length < n
+
+
+def test_a_crop_unpacks_no_chunk_that_it_does_not_touch(make_screen, tmp_path, monkeypatch):
+    shards = Shards(write(make_screen(size=(400, 256), plates=1, wells=1), tmp_path / "s.zarr"))
+    height, width = shards._images._chunk
+    assert (height, width) == (134, 128)
+    unpacked, decode = [], imagecodecs.zstd_decode
+    monkeypatch.setattr(imagecodecs, "zstd_decode", lambda packed: unpacked.append(len(packed)) or decode(packed))
+    for y, x, size, expected in ((0, 0, 128, 1), (102, 96, 32, 1), (103, 96, 32, 2), (103, 97, 32, 4), (0, 0, 256, 4)):
+        unpacked.clear()
+        shards.read_crop(1, y, x, size)
+        assert len(unpacked) == expected
+    unpacked.clear()
+    shards.read(0)
+    assert len(unpacked) == 6
+
+
+def test_sites_of_nothing_but_zeros(make_screen, tmp_path, monkeypatch):
+    """Zarr leaves out chunks of zeros, and files of nothing else; `write` does not, so that a lost file is seen."""
+    monkeypatch.setattr(
+        rxrx19a, "read", lambda root, row: np.full((5, 24, 20), row.site_id == "VERO-1_2_A02_2", np.uint8)
+    )
+    store = write(make_screen(), tmp_path / "s.zarr", sites_per_shard=6)
+    assert len(list((store / "images/c").iterdir())) == 4
+    expected = np.zeros((20, 5, 24, 20), np.uint8)
+    expected[11] = 1
+    np.testing.assert_array_equal(Shards(store).read_many(range(20)), expected)
+    in_format_1(store, 6)
+    assert len(list((store / "images/c").iterdir())) == 1
+    np.testing.assert_array_equal(Shards(store).read_many(range(20)), expected)
+
+
+def test_a_lost_a_short_and_a_damaged_file_are_named(make_screen, tmp_path):
+    store = write(make_screen(), tmp_path / "s.zarr", sites_per_shard=8)
+    file = store / "images/c/1/0/0/0"
+    whole = file.read_bytes()
+    for content in (whole[:-1], whole[:100], b"", whole[:-10] + bytes(10), bytes(300) + whole[300:]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"s\.zarr/images/c/1/0/0/0 is cut off or damaged; copy or write"):
+            Shards(store).read(8)
+        np.testing.assert_array_equal(Shards(store).read(7), rxrx19a.read(tmp_path / "screen", _row(store, 7)))
+    file.unlink()
+    with pytest.raises(ValueError, match=r"s\.zarr/images/c/1/0/0/0 is missing; copy or write the store anew"):
+        Shards(store).read(8)
+
+
+def _row(store, i):
+    return Shards(store).wells.iloc[i]
+
+
+def test_images_packed_by_others_in_other_ways_are_refused(make_screen, tmp_path):
+    store = write(make_screen(), tmp_path / "s.zarr")
+    images = zarr.open_group(store, mode="r")["images"][:]
+    shutil.rmtree(store / "images")
+    for options in ({"chunks": (1, 5, 24, 20)}, {"chunks": (1, 1, 24, 20), "shards": (4, 5, 24, 20)}):
+        zarr.open_group(store).create_array("images", data=images, overwrite=True, **options)
+        with pytest.raises(ValueError, match="images packed in another way than `gandl shard` does; write them anew"):
+            Shards(store)
+
+
+def test_a_store_of_format_1_counts_as_written_and_half_of_one_is_not_continued(make_screen, tmp_path, monkeypatch):
+    root, out = make_screen(), tmp_path / "s.zarr"
+    before = tree(in_format_1(write(root, out, sites_per_shard=6), 6))
+    assert write(root, out, sites_per_shard=6) == out and tree(out) == before
+    shutil.rmtree(out)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        _stop_after(patch, 14)
+        write(root, out, sites_per_shard=6, workers=1)
+    attributes = tmp_path / "s.zarr.partial/store/zarr.json"
+    attributes.write_text(attributes.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(ValueError, match=r"s\.zarr\.partial was begun by an older version, in format 1 and not 2; del"):
+        write(root, out, sites_per_shard=6)
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -116,8 +243,6 @@ def test_histograms_limits_and_statistics_are_those_of_all_pixels(make_screen, t
             expected = np.percentile(values, [1, 50, 99], method="inverted_cdf")
             np.testing.assert_allclose(row[["p01", "p50", "p99"]].astype(float), expected, atol=(width - 1) / 2)
             assert row["saturated"] == np.mean(values // width == bins - 1)
-        of_plate = images[(wells["plate_id"] == plate_id).to_numpy()]
-        _assert_limits(shards.plate_limits(plate_id), of_plate, width)
     assert len(shards.statistics) == 15
     _assert_limits(shards.limits, images, width)
 
@@ -133,12 +258,6 @@ def test_a_black_channel_still_has_a_range(make_screen, tmp_path, monkeypatch):
     shards = Shards(write(make_screen(), tmp_path / "s.zarr"))
     np.testing.assert_array_equal(shards.limits, [[0, 1]] * 5)
     np.testing.assert_array_equal(shards.read(3), 0)
-
-
-def test_an_unknown_plate(make_screen, tmp_path):
-    shards = Shards(write(make_screen(), tmp_path / "s.zarr"))
-    with pytest.raises(ValueError, match="no plate 'VERO-1_9'; there are VERO-1_1, VERO-1_2"):
-        shards.plate_limits("VERO-1_9")
 
 
 # ---- stopping and going on ----
@@ -286,8 +405,8 @@ def test_what_is_no_shards_says_so(make_screen, tmp_path):
     with pytest.raises(ValueError, match="its writing was interrupted"):
         Shards(tmp_path / "other.zarr.partial")
     path = write(tmp_path / "screen", tmp_path / "s.zarr")
-    (path / "zarr.json").write_text((path / "zarr.json").read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(ValueError, match="shards of format 99, but this version reads 1; write them anew"):
+    (path / "zarr.json").write_text((path / "zarr.json").read_text().replace('"format": 2', '"format": 99'))
+    with pytest.raises(ValueError, match="shards of format 99, but this version reads 1 and 2; write them anew"):
         Shards(path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gandl_lib.shards import Shards, write
-from gandl_lib.views import TrainingCrops, crop_grid, lay, lift, scale, turn, unlift, unscale
+from gandl_lib.views import TrainingCrops, crop_grid, lay, lift, scale, turn, unlift
 
 LIMITS = np.array([[10, 200], [0, 255], [3, 4]], np.float32)
 
@@ -34,13 +34,6 @@ def test_scale_takes_arrays_and_leaves_its_argument_alone(rng):
     before = float_image.clone()
     assert torch.equal(scale(image, LIMITS), scale(float_image, torch.tensor(LIMITS)))
     assert torch.equal(float_image, before)
-
-
-def test_unscale_undoes_scale_between_the_limits():
-    images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
-    low, high = torch.tensor(LIMITS).unsqueeze(-1).unbind(1)
-    expected = images.float().clamp(low[..., None], high[..., None])
-    torch.testing.assert_close(unscale(scale(images, LIMITS), LIMITS), expected)
 
 
 def test_limits_of_other_channels_are_refused():
@@ -170,6 +163,18 @@ def test_image_k_depends_on_seed_and_k_alone(shards):
     assert not any(torch.equal(one.image(k), changed.image(k)) for k in range(10))
 
 
+@pytest.mark.parametrize("rotate", [True, False])
+def test_the_stream_is_that_of_cutting_whole_sites(make_screen, tmp_path, rotate):
+    """The slow twin, as it was before there were chunks: its draws, in its order."""
+    shards = Shards(write(make_screen(size=(140, 300), plates=1, wells=2), tmp_path / "s.zarr"))
+    crops = TrainingCrops(shards, 32, seed=4, rotate=rotate)
+    for k in range(20):
+        random = np.random.default_rng((4, 1, k))
+        y, x, element = random.integers(140 - 32 + 1), random.integers(300 - 32 + 1), int(random.integers(8))
+        image = scale(shards.read(crops.site(k)), shards.limits)[:, y : y + 32, x : x + 32]
+        assert torch.equal(crops.image(k), turn(image, element) if rotate else image)
+
+
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_batches_are_the_stream_whatever_the_workers_and_wherever_one_resumes(shards, workers):
     crops = TrainingCrops(shards, 8, seed=1)
@@ -183,10 +188,10 @@ def test_batches_are_the_stream_whatever_the_workers_and_wherever_one_resumes(sh
 
 
 def test_an_error_while_reading_reaches_the_caller(shards, monkeypatch):
-    def read(i):
+    def read_crop(i, y, x, size):
         raise OSError("gone")
 
-    monkeypatch.setattr(shards, "read", read)
+    monkeypatch.setattr(shards, "read_crop", read_crop)
     with pytest.raises(OSError, match="gone"):
         next(TrainingCrops(shards, 8, seed=0).batches(0, 2, workers=2))
 

@@ -17,6 +17,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from built import ROOT, copy_of_project, snakemake, tiny_book
+from gandl_book import sources
+
+from gandl_lib.evaluate import EVALUATIONS
+from gandl_lib.methods import METHODS
 
 HEADERS = {
     "separability": "method,task,split,normalisation,accuracy,ci_low,ci_high,balanced_accuracy,auroc,majority_rate,"
@@ -84,14 +88,52 @@ def test_unknown_profile_names_the_known_ones(empty: Path) -> None:
 def test_every_library_file_is_somebodys_input(empty: Path) -> None:
     """A file that no rule lists would change results without anything running again."""
     run = snakemake(empty, "--dry-run", capture_output=True)
-    inputs = set(re.findall(r"gandl_lib/[\w/]+\.py", "".join(re.findall(r"input: .*", run.stdout))))
-    library = {str(path.relative_to(ROOT)) for path in (ROOT / "gandl_lib").rglob("*.py")}
-    # The command line only passes on, package files only name what is in the package, fetching comes before all stages
-    # and exporting after, and methods that the profile does not use have nothing to run again.
-    outside = ("/__init__.py", "/cli.py", "/export.py", "/fetch.py", "/_archives.py", "/_download.py")
-    unused = ("gandl_lib/methods/", "gandl_lib/nn/")
+    inputs = set(re.findall(r"(?:gandl_lib|book/gandl_book)/[\w/]+\.py", "".join(re.findall(r"input: .*", run.stdout))))
+    rooms = (ROOT / "gandl_lib", ROOT / "book" / "gandl_book")
+    library = {str(path.relative_to(ROOT)) for room in rooms for path in room.rglob("*.py")}
+    # Commands only pass on, package files only name what is in the package, fetching comes before all stages and
+    # exporting after, sources and bundles are about results and make none, and methods that the profile does not use
+    # have nothing to run again.
+    outside = ("/__init__.py", "/cli.py", "/commands.py", "/export.py", "/sources.py", "/bundle.py", "/cover.py")
+    unused = ("gandl_lib/methods/", "gandl_lib/nn/", "gandl_lib/fetch/")
     assert [path for path in library - inputs if not path.endswith(outside) and not path.startswith(unused)] == []
     assert inputs <= library
+
+
+def test_networks_that_learn_from_labels_depend_on_how_wells_are_split(empty: Path) -> None:
+    run = snakemake(empty, "--dry-run", "results/tiny/runs/weak-plain/weights.safetensors", capture_output=True)
+    inputs = re.search(r"rule train_setup:\n +input: (.*)", run.stdout)[1]
+    assert "gandl_lib/splits.py" in inputs and "gandl_lib/methods/paradigms.py" in inputs
+    assert "gandl_lib/methods/mae.py" not in inputs, "another method's file is nobody else's business"
+
+
+LOADED = "import sys, {0}; print(*[m for m in sys.modules if m.startswith(('gandl_lib', 'gandl_book'))])"
+
+
+@pytest.mark.parametrize(
+    "module", ["train", "embed", "shards", "simulate.screens", "screen.run", "gandl_book.paradigms"]
+)
+def test_sources_are_what_python_loads(module: str) -> None:
+    """Found without importing, they hold all that an import really brings, but for what is declared."""
+    name = module if module.startswith("gandl_book") else f"gandl_lib.{module}"
+    found = subprocess.run([sys.executable, "-c", LOADED.format(name)], capture_output=True, text=True, check=True)
+    loaded = {m for m in found.stdout.split() if m not in ("gandl_lib", "gandl_book")}
+    left_out = {m for _, m in sources.BYSTANDERS} | set(sources.REGISTRIES)
+    listed = {m for r in sources.REGISTRIES for m in sources.graph().find_modules_directly_imported_by(r)}
+    besides = sources.modules(*(m.removeprefix("gandl_lib.") for m in left_out | listed if m not in sources.REGISTRIES))
+    assert sources.modules(module) <= loaded | besides
+    assert loaded <= sources.modules(module) | besides | set(sources.REGISTRIES)
+
+
+def test_bystanders_and_registries_are_real() -> None:
+    for module, other in sources.BYSTANDERS:
+        assert other in sources.graph().find_modules_directly_imported_by(module), (module, other)
+    for name, method in METHODS.items():
+        assert sources.file_of(method.__module__) in sources.method(name)
+    for name in EVALUATIONS:
+        assert len(sources.evaluation(name)) > 1
+    with pytest.raises(ValueError, match="no module is called gandl_lib.nonsense"):
+        sources.closure("nonsense")
 
 
 def test_a_method_is_one_line_of_the_configuration(empty: Path) -> None:

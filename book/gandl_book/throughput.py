@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from gandl_lib import datasets
-from gandl_lib.embed import crops_per_side, embed
+from gandl_lib.embed import crop_plan, embed
 from gandl_lib.shards import Shards, write
 
 RXRX19A_SITES, RXRX19A_SHAPE = 305_520, (5, 1024, 1024)
@@ -87,7 +87,7 @@ def rates(
 
     embed(method, shards, provenance=provenance, sites=np.arange(len(shards)) == chosen[0], progress=False)  # warms up
     values = int(np.prod(shards.shape))
-    crops = crops_per_side(min(shards.shape[1:]), method.crop_px) ** 2
+    side, _ = crop_plan(min(shards.shape[1:]), method.crop_px)
     found = []
     for stage, work, cores in (
         ("decode", decode, 1),
@@ -98,7 +98,7 @@ def rates(
         begun = time.perf_counter()
         work()
         per_second = len(chosen) / (time.perf_counter() - begun)
-        each, unit = (crops, "crops") if stage == "embed" else (values, "values")
+        each, unit = (side**2, "crops") if stage == "embed" else (values, "values")
         found.append((stage, per_second, per_second * each, unit, cores))
     return pd.DataFrame(found, columns=["stage", "sites_per_second", "per_second", "unit", "cores"])
 
@@ -133,8 +133,8 @@ def cost(
         raise ValueError(
             f"rates must not be negative, sites and devices at least 1; found {crops_per_second}, {sites}, {devices}."
         )
-    crops = crops_per_side(min(shape[1:]), crop_px) ** 2 * (ways if crop_px else 1)
-    work = {"values": int(np.prod(shape)), "crops": crops}
+    side, laid = crop_plan(min(shape[1:]), crop_px, ways)
+    work = {"values": int(np.prod(shape)), "crops": side**2 * laid}
     rows = []
     for row in measured[measured["stage"].isin(["shard", "embed"])].itertuples():
         yours = row.stage == "embed" and crops_per_second > 0

@@ -1,8 +1,8 @@
 """The screens this library can read: one module a layout, chosen by the header of `metadata.csv`.
 
-BBBC021 has a table of its own, whose name is enough to know it by. Every layout offers the same few names: `CHANNELS`,
-`PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`) is an object, made from the description beside its
-table; a folder with such a description is read by it and no other.
+BBBC021 and BBBC013 have tables of their own, whose names are enough to know them by. Every layout offers the same few
+names: `CHANNELS`, `PIXEL_UM`, `wells` and `read`. That of somebody's own plate (`own`) is an object, made from the
+description beside its table; a folder with such a description is read by it and no other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from gandl_lib.datasets import bbbc021, own, rxrx1, rxrx19a
+from gandl_lib.datasets import bbbc013, bbbc021, own, rxrx1, rxrx19a
 from gandl_lib.datasets._recursion import METADATA, header, select
 
 __all__ = ["LAYOUTS", "METADATA", "open_layout", "select"]
@@ -29,6 +29,8 @@ def open_layout(root: str | Path) -> ModuleType | own.Own:
         return own.open_folder(root)
     if bbbc021.find(root):
         return bbbc021
+    if bbbc013.find(root):
+        return bbbc013
     path = Path(root) / METADATA
     found = header(path)
     for layout in LAYOUTS.values():

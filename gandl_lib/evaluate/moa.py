@@ -24,7 +24,7 @@ import pandas as pd
 from anndata import AnnData
 from sklearn.covariance import ledoit_wolf
 
-from gandl_lib.profiles import aggregate, by_method, is_negative_control, normalise
+from gandl_lib.profiles import aggregate, arms, by_method, is_negative_control, normalise
 
 HEADER = ("method", "protocol", "accuracy", "n_treatments", "n_correct", "ci_low", "ci_high", "compound_accuracy",
           "n_compounds", "majority_rate", "shuffled", "recipe", "dataset")  # fmt: skip
@@ -39,7 +39,7 @@ N_SHUFFLES = 100
 
 def _pooled(p: AnnData) -> np.ndarray:
     """Each plate centred on its controls; one spread for all plates, from all controls."""
-    X, control, plate = p.X.astype(float), is_negative_control(p.obs), p.obs["plate_id"].to_numpy()
+    X, control, plate = p.X.astype(float), is_negative_control(p.obs), arms(p.obs)
     for one in np.unique(plate):
         X[plate == one] -= X[(plate == one) & control].mean(axis=0)
     sd = X[control].std(axis=0)
@@ -56,7 +56,7 @@ def _without_orientation(p: AnnData) -> np.ndarray:
 
 def _robust(p: AnnData) -> np.ndarray:
     """Median and 1.4826 x median absolute deviation of each plate's controls."""
-    X, control, plate = p.X.astype(float), is_negative_control(p.obs), p.obs["plate_id"].to_numpy()
+    X, control, plate = p.X.astype(float), is_negative_control(p.obs), arms(p.obs)
     for one in np.unique(plate):
         rows = plate == one
         median = np.median(X[rows & control], axis=0)
@@ -205,7 +205,7 @@ def compare(profiles: list[AnnData], seed: int = 0) -> tuple[pd.DataFrame, pd.Da
     Raises:
         ValueError: a column is missing, two methods of one name, a plate without controls, or as `treatments`.
     """
-    by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT))
+    profiles = list(by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT)).values())
     made = [json.loads(p.uns["provenance"]) for p in profiles]
     datasets = ["simulated" if one.get("simulated") else "real" for one in made]
     scores, counts = [], []

@@ -1,8 +1,8 @@
 """Do replicates find each other? Mean average precision, a view that needs no classifier and no label of sickness.
 
 Each treated well asks in turn: which wells are most like me? It is shown the other wells with its compound, dose and
-cell type (the right answers) among all C- wells of its own plate (the wrong ones), ranked by cosine similarity of their
-plate-normalised profiles. With r(k) the rank of the k-th of R right answers,
+cell type (the right answers) among all C- wells of that cell type on its own plate (the wrong ones), ranked by cosine
+similarity of their plate-normalised profiles. With r(k) the rank of the k-th of R right answers,
 
     AP = (1 / R) sum_k k / r(k)
 
@@ -19,7 +19,7 @@ import pandas as pd
 from anndata import AnnData
 
 from gandl_lib.evaluate.reference import normalise_apart
-from gandl_lib.profiles import aggregate, by_method, is_negative_control
+from gandl_lib.profiles import aggregate, arms, by_method, is_negative_control
 from gandl_lib.splits import by_well
 
 GROUP = ["cell_type", "compound", "concentration_uM"]
@@ -37,13 +37,13 @@ def replicates(profiles: AnnData | list[AnnData], normalisation: str = "all", se
         normalised, reference = normalise_apart(p, normalisation, by_well(p.obs, seed=seed), seed)
         wells = aggregate(normalised[~reference])
         unit = wells.X / np.maximum(np.linalg.norm(wells.X, axis=1, keepdims=True), 1e-12)
-        obs, plate = wells.obs.reset_index(drop=True), wells.obs["plate_id"].to_numpy()
+        obs, arm = wells.obs.reset_index(drop=True), arms(wells.obs)
         negative = is_negative_control(obs)
         for group, members in obs[obs["role"] == "treated"].groupby(GROUP).indices.items():
             at = obs.index[obs["role"] == "treated"][members].to_numpy()
             found, chance = [], []
             for query in at if len(at) > 1 else []:
-                right, wrong = at[at != query], np.flatnonzero(negative & (plate == plate[query]))
+                right, wrong = at[at != query], np.flatnonzero(negative & (arm == arm[query]))
                 if len(wrong):
                     found.append(average_precision(unit[right] @ unit[query], unit[wrong] @ unit[query]))
                     chance.append(expected(len(right), len(right) + len(wrong)))

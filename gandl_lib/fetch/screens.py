@@ -17,7 +17,7 @@ The sha256 of a table is written to `fetch.json` when it is first fetched, and c
 
 The folder has the layout that the loaders read: `metadata.csv`, which lists the chosen sites only, and `images/`.
 `originals/` keeps what was published, unchanged. BBBC021's images lie in `images/<Image_PathName>/<Image_FileName>` and
-its chosen fields in `BBBC021_v1_image.csv`.
+its chosen fields in `BBBC021_v1_image.csv`; BBBC013's in `images/`, with the plate map beside them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from gandl_lib import files
-from gandl_lib.datasets import _recursion, rxrx1, rxrx19a
+from gandl_lib.datasets import _recursion, bbbc013, rxrx1, rxrx19a
 from gandl_lib.fetch.archives import Member, directory, refusal, unpack
 from gandl_lib.fetch.transfer import Again, Changed, Client, FetchError, Patience, Stopped, partial_path
 from gandl_lib.paths import is_unsafe
@@ -68,6 +68,10 @@ URLS: dict[str, dict[str, str]] = {
         "mechanisms": "https://data.broadinstitute.org/bbbc/BBBC021/BBBC021_v1_moa.csv",
         "archive": "https://data.broadinstitute.org/bbbc/BBBC021/BBBC021_v1_images_{plate}.zip",
     },
+    "bbbc013": {
+        "metadata": "https://data.broadinstitute.org/bbbc/BBBC013/BBBC013_v1_platemap_all.txt",
+        "archive": "https://data.broadinstitute.org/bbbc/BBBC013/BBBC013_v1_images_bmp.zip",
+    },
 }
 """Where everything lies; no other file names these homes. A table is a CSV file or a zip that holds one. `image` is one
 file an image, `archive` a zip of them; either can be given for any dataset. `{file}` stands for
@@ -81,8 +85,16 @@ TABLES = {
         "compounds": "BBBC021_v1_compound.csv",
         "mechanisms": "BBBC021_v1_moa.csv",
     },
+    "bbbc013": {"metadata": f"originals/{bbbc013.PLATE_MAP}"},
 }
 """Where whole tables lie. The chosen rows of `metadata` go to the same file name one folder up."""
+SUMS = {
+    "bbbc013": {
+        "metadata": "e8db6666271d47962fa7d2abfa3ea965352b8e87bee461f2983d0f667bc7ff08",
+        "archive": "c059b569d96f70ad5626fad144867e6ece4353622119c46a8af8f9794f1e7985",
+    },
+}
+"""sha256 of files that are brought whole and never change; wherever they come from, they must be these."""
 EMBEDDINGS = "embeddings.csv"
 RECORD = "fetch.json"
 
@@ -151,10 +163,10 @@ def fetch(
     that are incomplete.
 
     Args:
-        dataset: `rxrx19a`, `rxrx1` or `bbbc021`.
+        dataset: `rxrx19a`, `rxrx1`, `bbbc021` or `bbbc013`.
         out: folder to make or to continue.
         where: pandas query over the metadata; all sites where not given. The first two take the columns of the wells
-            table and the publisher's own, bbbc021 those of BBBC021_v1_image.csv.
+            table and the publisher's own, bbbc021 those of BBBC021_v1_image.csv, bbbc013 those of the wells table.
         images: fetch images; without, tables only.
         embeddings: fetch the published embeddings too, whole, to `embeddings.csv`.
         urls: a table like `URLS`, or a JSON file of one; what it names replaces ours.
@@ -179,13 +191,15 @@ def fetch(
     out = Path(out)
     with _claim(out, dataset) as record, Client(patience) as client:
         for key, name in TABLES[dataset].items():
-            _fetch_table(client, addresses[key], out, name, record)
+            _fetch_table(client, addresses[key], out, name, record, SUMS.get(dataset, {}).get(key))
         metadata = Path(TABLES[dataset]["metadata"])
         sites, jobs = _choose(dataset, out / metadata, where, addresses)
         print(f"{dataset}: {len(sites):,} sites chosen, with {len(jobs):,} images", flush=True)
 
         run = _Images(client, out, workers)
-        if images:
+        if images and "archive" in SUMS.get(dataset, {}):
+            run.fetch_whole(jobs, addresses["archive"], record, SUMS[dataset]["archive"], dry_run)
+        elif images:
             run.fetch(jobs, dry_run)
         failed = run.failed
         if embeddings and not dry_run:
@@ -199,7 +213,7 @@ def fetch(
         if not dry_run:
             table = (
                 (out / metadata).read_bytes()
-                if where is None
+                if where is None or dataset == "bbbc013"  # whose plate map is a list of 96 doses
                 else sites.to_csv(index=False, lineterminator="\n").encode()
             )
             _write(out / metadata.name, table)
@@ -278,6 +292,9 @@ def _choose(
         columns = [f"Image_{kind}Name_{stain}" for stain in _BBBC021_STAINS for kind in ("Path", "File")]
         text = _recursion.table(path, columns, "BBBC021")
         rows = pd.DataFrame(index=text.index)
+    elif dataset == "bbbc013":
+        rows = bbbc013.parse(path)
+        text = rows.astype(str)
     else:
         layout = {"rxrx19a": rxrx19a, "rxrx1": rxrx1}[dataset]
         text = _recursion.table(path, layout.COLUMNS, dataset)
@@ -286,6 +303,9 @@ def _choose(
     chosen = _recursion.select(rows, where)
     text = text.iloc[chosen["row"]].reset_index(drop=True)
 
+    if dataset == "bbbc013":
+        names = [file.name for well in text["well"] for file in bbbc013.files(Path(), well)]
+        return text, [_Job(f"images/{name}", name, addresses["archive"], True) for name in names]
     if dataset == "bbbc021":
         stains = [(text[f"Image_PathName_{stain}"], text[f"Image_FileName_{stain}"]) for stain in _BBBC021_STAINS]
         pairs = [
@@ -340,6 +360,51 @@ class _Images:
                 return
             located = self._locate(self.changed)
         self.failed |= {job.path: f"{job.url}: changes while it is read" for job in self.changed}
+
+    def fetch_whole(self, jobs: Sequence[_Job], url: str, record: dict[str, Any], sha256: str, dry_run: bool) -> None:
+        """Bring the one archive that holds all images, if it is the published one, and unpack what is not there yet."""
+        todo = [job for job in jobs if not (self.out / job.path).is_file()]
+        self.present = len(jobs) - len(todo)
+        archive = self.out / "originals" / _name(url)
+        there = archive.is_file() and files.sha256(archive) == sha256
+        size = None if there or not todo else self.client.size(url)
+        self.bytes_expected = float(size) if size is not None else 0.0 if there or not todo else None
+        words = (
+            "already there"
+            if there
+            else "not needed"
+            if not todo
+            else f"{_size(size)} to transfer"
+            if size
+            else "size unknown"
+        )
+        print(
+            f"to fetch: {len(todo):,} images from {archive.name} ({words}); {self.present:,} are already there",
+            flush=True,
+        )
+        if dry_run or not todo:
+            return
+        if not there:
+            archive.unlink(missing_ok=True)
+            self.client.download(url, archive, check=partial(_check_sum, url=url, sha256=sha256), limit=MAX_TABLE_BYTES)
+            self.bytes = archive.stat().st_size
+        record["originals"][archive.name] = {"url": url, "bytes": archive.stat().st_size, "sha256": sha256}
+        _write_record(self.out, record)
+        with zipfile.ZipFile(archive) as packed:
+            members: dict[str, list[zipfile.ZipInfo]] = {}
+            for info in packed.infolist():
+                members.setdefault(posixpath.basename(info.filename).lower(), []).append(info)
+            for job in todo:
+                found = members.get(job.remote.lower(), [])
+                if len(found) != 1:
+                    self.failed[job.path] = f"{url}: holds {len(found)} files called {job.remote}"
+                elif reason := refusal(found[0], MAX_IMAGE_BYTES):
+                    self.failed[job.path] = f"{url}: {reason}"
+                else:
+                    path = self.out / job.path
+                    path.parent.mkdir(exist_ok=True)
+                    _write(path, packed.read(found[0]))  # checks the CRC
+                    self.fetched += 1
 
     def _locate(self, jobs: Sequence[_Job]) -> list[_Job]:
         """Look archived images up in the directories of their archives; those that are not there or refused fail."""
@@ -467,13 +532,27 @@ def _check_png(path: Path) -> None:
 # ---- tables ----
 
 
-def _fetch_table(client: Client, url: str, out: Path, name: str, record: dict[str, Any]) -> None:
-    """Bring a published file into `originals/`, put the table that it is or holds at `name`, and enter its sha256."""
+def _check_sum(file: Path, url: str, sha256: str) -> None:
+    """Let no file pass but the published one."""
+    digest = files.sha256(file)
+    if digest != sha256:
+        raise Again(f"not the file that was published: its sha256 is {digest}, it must be {sha256}")
+
+
+def _fetch_table(
+    client: Client, url: str, out: Path, name: str, record: dict[str, Any], sha256: str | None = None
+) -> None:
+    """Bring a published file into `originals/`, put the table that it is or holds at `name`, and enter its sha256.
+
+    Where `sha256` is given, nothing else will do.
+    """
     target, path = out / name, out / "originals" / _name(url)
     path.parent.mkdir(exist_ok=True)
     known = record["originals"].get(path.name, {}).get("sha256")
 
     def check(file: Path) -> None:
+        if sha256 is not None:
+            _check_sum(file, url, sha256)
         digest = files.sha256(file)
         if known not in (None, digest):
             file.unlink()

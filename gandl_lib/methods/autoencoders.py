@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.methods.base import Method
 from gandl_lib.nn import pretrained
 from gandl_lib.nn.autoencoder import Decoder, Encoder
 from gandl_lib.nn.layers import adam_groups
@@ -52,19 +53,17 @@ PRESETS = {
 """paper: 1024 features, as published; nothing else is. small: what a core trains in minutes."""
 
 
-class ConvAE(nn.Module):
+class ConvAE(Method):
     """The method seam around encoder and decoder."""
 
     presets = PRESETS
     training_only = ("decoder.",)
 
     def __init__(self, config: ConvAEConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
+        super().__init__(config, channels)
         self.batch, self.crop_px = config.batch, config.sizes.resolution
         self.encoder = Encoder(config.sizes, channels).to(memory_format=torch.channels_last)
         self.decoder = Decoder(config.sizes, channels).to(memory_format=torch.channels_last)
-        self.sync_gradients = lambda parameters: None
         self.perceptual = []  # the ImageNet network, brought by the first step and hidden from state_dict in a list
 
     @cached_property
@@ -80,11 +79,7 @@ class ConvAE(nn.Module):
         if self.config.perceptual_weight > 0:
             terms["perceptual"] = self._distance(drawn, images)
             loss = loss + self.config.perceptual_weight * terms["perceptual"]
-        self.optimisers["autoencoder"].zero_grad(set_to_none=True)
-        loss.backward()
-        learnt = [*self.encoder.parameters(), *self.decoder.parameters()]
-        self.sync_gradients(learnt)
-        self.optimisers["autoencoder"].step()
+        self.update("autoencoder", loss)
         return {name: term.detach() for name, term in terms.items()}
 
     def _distance(self, drawn: Tensor, images: Tensor) -> Tensor:
@@ -99,11 +94,6 @@ class ConvAE(nn.Module):
         found = network.maps(shown[0])
         ratios = [F.mse_loss(a, b) / b.square().mean().clamp(min=1e-6) for a, b in zip(found, wanted, strict=True)]
         return torch.stack(ratios).mean()
-
-    @torch.no_grad()
-    def redrawn(self, images: Tensor) -> Tensor:
-        """(B, C, R, R) -> what the decoder makes of their codes."""
-        return self.decoder(self.encoder(images))
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:

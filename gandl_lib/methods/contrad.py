@@ -113,5 +113,5 @@ class ContraD(GANDL):
             "logit_fake": logits[2 * n :].mean(),
         }
         loss = terms["contrast_real"] + c.fake_weight * terms["contrast_fake"] + c.judge_weight * terms["loss_d"]
-        self._update("discriminator", loss)
+        self.update("discriminator", loss)
         return terms

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from gandl_lib import losses
+from gandl_lib.methods.base import Method
 from gandl_lib.nn.dcgan import DCGANConfig, Discriminator, Generator, Trunk
 
 
@@ -85,21 +86,19 @@ def presets(paper: GANConfig | WGANConfig | VAEConfig, **small) -> dict:
     }
 
 
-class CytoGAN(nn.Module):
+class CytoGAN(Method):
     """Generator and discriminator behind the method seam; subclasses say what the two are told."""
 
     critic_steps = 1
     """Iterations of the discriminator for each of the generator."""
 
     def __init__(self, config: GANConfig | WGANConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
-        self.batch, self.crop_px = config.batch, config.network.crop_px
+        super().__init__(config, channels)
+        self.batch, self.crop_px, self.latent = config.batch, config.network.crop_px, config.network.latent
         self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
         self.discriminator = Discriminator(config.network, channels, config.input_noise).to(
             memory_format=torch.channels_last
         )
-        self.sync_gradients = lambda parameters: None
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -122,11 +121,11 @@ class CytoGAN(nn.Module):
             fake = self.generator(torch.randn(len(images), self.config.network.latent, device=images.device))
         self.discriminator.requires_grad_(True)
         terms = self.discriminator_loss(images, fake.detach())
-        update(self, "discriminator", sum(terms.values()))
+        self.update("discriminator", sum(terms.values()))
         if generator_too:
             self.discriminator.requires_grad_(False)
             terms["loss_g"] = self.generator_loss(self.discriminator(fake))
-            update(self, "generator", terms["loss_g"])
+            self.update("generator", terms["loss_g"])
         return {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
@@ -200,18 +199,16 @@ class Encoder(nn.Module):
         return self.dense(self.trunk(images)).chunk(2, dim=1)
 
 
-class VAE(nn.Module):
+class VAE(Method):
     """The method seam around encoder and generator."""
 
     presets = presets(VAEConfig())
 
     def __init__(self, config: VAEConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
-        self.batch, self.crop_px = config.batch, config.network.crop_px
+        super().__init__(config, channels)
+        self.batch, self.crop_px, self.latent = config.batch, config.network.crop_px, config.network.latent
         self.encoder = Encoder(config.network, channels).to(memory_format=torch.channels_last)
         self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
-        self.sync_gradients = lambda parameters: None
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -223,10 +220,7 @@ class VAE(nn.Module):
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         squares = (self.generator(z) - images).square().sum(dim=(1, 2, 3)).mean()
         terms = {"drawing": squares / 2, "kl": losses.kl_to_normal(mean, log_variance)}
-        self.optimisers["autoencoder"].zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        self.sync_gradients(self.parameters())
-        self.optimisers["autoencoder"].step()
+        self.update("autoencoder", sum(terms.values()))
         return {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()
@@ -237,15 +231,6 @@ class VAE(nn.Module):
     def sample(self, z: Tensor) -> Tensor:
         """(B, Z) -> (B, C, R, R), each image a function of its own z."""
         return drawn(self.generator, z)
-
-
-def update(method: CytoGAN, name: str, loss: Tensor) -> None:
-    """One step of the optimiser called `name`, which is that of the part called `name`."""
-    optimiser = method.optimisers[name]
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    method.sync_gradients(getattr(method, name).parameters())
-    optimiser.step()
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ is which.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from gandl_lib import losses
 from gandl_lib.augment import AdaptiveAugment
+from gandl_lib.methods.base import Method
 from gandl_lib.nn.layers import adam_groups
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 from gandl_lib.views import lift, unlift
@@ -87,7 +89,7 @@ cell96: one cell, as CytoGAN sees it; the former as wide as its small networks. 
 StyleGAN2's defaults where they do not. tiny, tiny24: for tests."""
 
 
-class GANDL(nn.Module):
+class GANDL(Method):
     """The method seam around both networks.
 
     Args:
@@ -95,19 +97,17 @@ class GANDL(nn.Module):
         channels: C of the images.
     """
 
-    presets = PRESETS
+    presets, taps = PRESETS, TAPS
     training_only = ("generator.", "augment.")
-    """Prefixes of the state that an embedding never needs (its average, `generator_ema`, draws the samples)."""
+    """The generator's average, `generator_ema`, stays: it draws the samples."""
 
     def __init__(self, config: GANDLConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
+        super().__init__(config, channels)
         self.generator = Generator(config.network, channels).to(memory_format=torch.channels_last)
         self.discriminator = self.make_discriminator().to(memory_format=torch.channels_last)
         self.generator_ema = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.augment = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.ada_target else nn.Identity()
         self.register_buffer("mean_path_length", torch.zeros(()))
-        self.sync_gradients = lambda parameters: None  # a trainer on several devices averages them here
 
     def make_discriminator(self) -> Discriminator:
         return Discriminator(self.config.network, self.channels)
@@ -127,6 +127,10 @@ class GANDL(nn.Module):
     @property
     def batch(self) -> int:
         return self.config.batch
+
+    @property
+    def latent(self) -> int:
+        return self.config.network.latent
 
     def step(self, images: Tensor, n_seen: int) -> dict[str, float]:
         """One iteration on real `images` (B, C, R, R); `n_seen` is the number of images seen before it.
@@ -165,7 +169,7 @@ class GANDL(nn.Module):
                 mix = losses.uniform_mix(real.detach(), fake).requires_grad_(True)
                 terms["lipschitz"] = losses.lipschitz_one_sided(losses.input_gradient(D(mix), mix))
                 loss = loss + c.r1_every * c.lipschitz_weight * terms["lipschitz"]
-        self._update("discriminator", loss)
+        self.update("discriminator", loss)
         return terms
 
     def _step_generator(self, fake: Tensor, iteration: int) -> dict[str, Tensor]:
@@ -181,15 +185,8 @@ class GANDL(nn.Module):
             self.mean_path_length.copy_(mean)
             terms["path_length"] = mean
             loss = loss + c.path_every * c.path_weight * (lengths - mean).square().mean()
-        self._update("generator", loss)
+        self.update("generator", loss)
         return terms
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.sync_gradients(getattr(self, name).parameters())
-        optimiser.step()
 
     @torch.no_grad()
     def _average(self, n_seen: int, n_new: int) -> None:
@@ -202,7 +199,14 @@ class GANDL(nn.Module):
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, R, R) in [-1, 1] -> (B, D) float32, each row a function of its own image."""
-        return self.discriminator.features(self.see(images), self.config.tap).float()
+        (features,) = self.embed_taps(images, [None])
+        return features
+
+    @torch.no_grad()
+    def embed_taps(self, images: Tensor, taps: Sequence[str | None]) -> list[Tensor]:
+        """`embed` at several taps in one pass; None for the configuration's own."""
+        maps = self.discriminator.maps(self.see(images))
+        return [self.discriminator.read(maps, tap or self.config.tap).float() for tap in taps]
 
     @torch.no_grad()
     def sample(self, z: Tensor, truncation: float = 1.0) -> Tensor:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.methods.base import Method
 from gandl_lib.nn import pretrained
 
 
@@ -47,16 +48,14 @@ PRESETS = {
 """squeezenet: what CPUs run in minutes. paper: the published network, needs monai."""
 
 
-class ImageNetConcatenated(nn.Module):
+class ImageNetConcatenated(Method):
     """Each channel through the same network: (B, C, H, W) -> (B, C width)."""
 
     presets = PRESETS
     trainable = False
-    crop_px = None
 
     def __init__(self, config: ImageNetConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
+        super().__init__(config, channels)
         self.network = pretrained.network(config.network, config.weights)
 
     @torch.no_grad()
@@ -66,25 +65,23 @@ class ImageNetConcatenated(nn.Module):
         return self.network(grey).unflatten(0, (len(images), -1)).flatten(1).float()
 
 
-class ImageNetCollapsed(nn.Module):
+class ImageNetCollapsed(Method):
     """A learnt mix of the channels through the network: (B, C, H, W) -> (B, width)."""
 
     presets = PRESETS
-    crop_px = None
     label, label_values = "role", ("C+", "C-")
     training_only = ("network.", "head.")
     """The network's weights are found, not carried along."""
 
     def __init__(self, config: ImageNetConfig, channels: int, classes: Sequence[str] = ()):
-        super().__init__()
-        self.config, self.channels, self.batch = config, channels, config.batch
+        super().__init__(config, channels)
+        self.batch = config.batch
         self.network = pretrained.network(config.network, config.weights)
         self.collapse = nn.Conv2d(channels, 3, 1)
         with torch.no_grad():  # begin with a grey photograph of all channels together
             self.collapse.weight.fill_(1 / channels)
             self.collapse.bias.zero_()
         self.head = nn.Linear(self.network.width, max(len(classes), 1))
-        self.sync_gradients = lambda parameters: None
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -98,10 +95,7 @@ class ImageNetCollapsed(nn.Module):
         """One step on images (B, C, H, W) and classes (B,) int64."""
         logits = self.head(self.features(images))
         loss = F.cross_entropy(logits, labels)
-        self.optimisers["collapse"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.sync_gradients([*self.collapse.parameters(), *self.head.parameters()])
-        self.optimisers["collapse"].step()
+        self.update("collapse", loss)
         return {"loss": loss.detach(), "training_accuracy": (logits.argmax(1) == labels).float().mean()}
 
     @torch.no_grad()

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from gandl_lib.methods.base import Method
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -18,16 +20,11 @@ class IntensityConfig:
     """There is nothing to configure."""
 
 
-class Intensity(nn.Module):
+class Intensity(Method):
     """Mean, standard deviation, skewness, excess kurtosis and seven quantiles of every channel: D = 11 C."""
 
     presets = {"default": IntensityConfig()}
     trainable = False
-    crop_px = None  # looks at whole sites
-
-    def __init__(self, config: IntensityConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 11 C) float32."""

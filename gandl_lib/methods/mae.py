@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gandl_lib.methods.base import Method
 from gandl_lib.nn.vit import MaskedAutoencoder, ViTConfig
 
 
@@ -47,18 +48,16 @@ PRESETS = {
 """small: what a core trains in minutes. base: a ViT-S/16 on 256 pixels, for a GPU."""
 
 
-class MAE(nn.Module):
+class MAE(Method):
     """The method seam around a masked autoencoder."""
 
     presets = PRESETS
     training_only = ("network.narrow.", "network.unseen", "network.decoder.", "network.pixels.")
 
     def __init__(self, config: MAEConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
+        super().__init__(config, channels)
         self.batch, self.crop_px = config.batch, config.sizes.resolution
         self.network = MaskedAutoencoder(config.sizes, channels)
-        self.sync_gradients = lambda parameters: None
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -80,10 +79,7 @@ class MAE(nn.Module):
         loss = error.gather(1, order[:, n_visible:]).mean()
         for group in self.optimisers["network"].param_groups:
             group["lr"] = self.config.learning_rate * min(1.0, (n_seen + len(images)) / self.config.warmup_images)
-        self.optimisers["network"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.sync_gradients(self.network.parameters())
-        self.optimisers["network"].step()
+        self.update("network", loss)
         return {"hidden_pixels": loss.detach()}
 
     def targets(self, images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.methods.base import Method
 from gandl_lib.nn.paradigms import Decoder, Encoder, classifier, projector
 from gandl_lib.views import random_blur, random_flips, resized_crops
 
@@ -87,20 +88,19 @@ SETUPS = {
 PRESETS = {f"{size}-{name}": replace(c, **change) for size, c in SIZES.items() for name, change in SETUPS.items()}
 
 
-class Paradigm(nn.Module):
+class Paradigm(Method):
     """The encoder behind the method seam; subclasses say what it learns from."""
 
     presets = PRESETS
     training_only = ("decoder.", "classifier.", "projector.", "predictor.", "target.")
 
     def __init__(self, config: ParadigmConfig, channels: int, classes: Sequence[str] = ()):
-        super().__init__()
-        self.config, self.channels, self.batch, self.crop_px = config, channels, config.batch, config.resolution
+        super().__init__(config, channels)
+        self.batch, self.crop_px = config.batch, config.resolution
         self.encoder = Encoder(channels, config.widths, config.resolution)
         self.heads(channels, max(len(classes), 2))
         self.to(memory_format=torch.channels_last)
         self.learnt = [p for p in self.parameters() if p.requires_grad]
-        self.sync_gradients = lambda parameters: None
 
     @cached_property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -116,12 +116,6 @@ class Paradigm(nn.Module):
         if self.config.augment:
             views = random_blur(random_flips(resized_crops(views, AUGMENT_SHARE)))
         return views.contiguous(memory_format=torch.channels_last)
-
-    def update(self, loss: Tensor) -> None:
-        self.optimisers["adam"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.sync_gradients(self.learnt)
-        self.optimisers["adam"].step()
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
@@ -149,7 +143,7 @@ class Weak(Paradigm):
     def step(self, images: Tensor, n_seen: int, labels: Tensor) -> dict[str, Tensor]:
         """One step on images (B, C, R, R) and classes (B,) int64."""
         loss = self.naming_loss(self.views(images), labels, softmax=self.config.published)
-        self.update(loss)
+        self.update("adam", loss)
         return {"naming": loss.detach()}
 
 
@@ -162,7 +156,7 @@ class Autoencoder(Paradigm):
 
     def step(self, images: Tensor, n_seen: int) -> dict[str, Tensor]:
         loss = self.drawing_loss(self.views(images))
-        self.update(loss)
+        self.update("adam", loss)
         return {"drawing": loss.detach()}
 
 
@@ -177,13 +171,13 @@ class Regularised(Weak, Autoencoder):
         views = self.views(images)
         if self.config.published:
             drawing, naming = self.drawing_loss(views), self.naming_loss(views, labels).detach()
-            self.update(drawing + naming)
+            self.update("adam", drawing + naming)
             return {"drawing": drawing.detach(), "naming": naming}
         if (n_seen // self.batch) % 2 == 0:
             name, loss = "drawing", self.drawing_loss(views)
         else:
             name, loss = "naming", self.naming_loss(views, labels)
-        self.update(loss)
+        self.update("adam", loss)
         return {name: loss.detach()}
 
 
@@ -199,7 +193,7 @@ class BYOL(Paradigm):
         first, second = self.views(images), self.views(images)
         losses = [self.prediction_loss(a, b[: len(images)]) for a, b in ((first, second), (second, first))]
         loss = torch.stack(losses).mean()
-        self.update(loss)
+        self.update("adam", loss)
         self._follow()
         return {"prediction": loss.detach()}
 

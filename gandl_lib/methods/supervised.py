@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.methods.base import Method
 from gandl_lib.nn.densenet import DenseNet
 from gandl_lib.nn.small_cnn import SmallCNN
 
@@ -50,7 +51,7 @@ PRESETS = {
 """paper: sizes as published; batch and rates are not. small: what a core trains in minutes. DenseNets need monai."""
 
 
-class Supervised(nn.Module):
+class Supervised(Method):
     """The method seam around network, embedding layer and two heads."""
 
     presets = PRESETS
@@ -58,8 +59,8 @@ class Supervised(nn.Module):
     training_only = ("softmax.", "arcface.")
 
     def __init__(self, config: SupervisedConfig, channels: int, classes: Sequence[str] = ()):
-        super().__init__()
-        self.config, self.channels, self.batch, self.crop_px = config, channels, config.batch, config.crop_px
+        super().__init__(config, channels)
+        self.batch, self.crop_px = config.batch, config.crop_px
         if config.network == "small":
             self.network = SmallCNN(channels, 1).features
             width = 3 * 32
@@ -67,7 +68,6 @@ class Supervised(nn.Module):
             self.network = DenseNet(config.network, channels)
             width = self.network.width
         self.embedding = nn.Linear(width, config.features)
-        self.sync_gradients = lambda parameters: None
         if classes:  # not there when a trained network only embeds
             self.softmax = nn.Linear(config.features, len(classes))
             self.arcface = _arcface(len(classes), config)
@@ -87,10 +87,7 @@ class Supervised(nn.Module):
             "softmax": F.cross_entropy(logits, labels),
             "arcface": self.arcface(z.float(), labels),
         }  # it takes on the type it is given
-        self.optimisers["network"].zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        self.sync_gradients(self.parameters())
-        self.optimisers["network"].step()
+        self.update("network", sum(terms.values()))
         right = (logits.argmax(1) == labels).float().mean()
         return {name: term.detach() for name, term in terms.items()} | {"training_accuracy": right}
 

@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gandl_lib.methods.base import Method
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -35,16 +37,14 @@ class TransformerConfig:
 PRESETS = {"local": TransformerConfig()}
 
 
-class Transformer(nn.Module):
+class Transformer(Method):
     """A frozen encoder: (B, C, H, W) -> (B, D)."""
 
     presets = PRESETS
     trainable = False
-    crop_px = None
 
     def __init__(self, config: TransformerConfig, channels: int):
-        super().__init__()
-        self.config, self.channels = config, channels
+        super().__init__(config, channels)
         folder = find(config.folder)
         self.network = _load(folder).eval().requires_grad_(False)
         side = getattr(self.network.config, "image_size", config.side_px)

@@ -58,9 +58,10 @@ def find(name: str, path: str | None = None) -> Path:
         try:
             _fetch(PUBLISHED[name], cached)
         except OSError as error:  # requests' own errors are such
+            looked = f"not at {near} (GANDL_WEIGHTS)" if near else "GANDL_WEIGHTS names no folder"
             raise ValueError(
-                f"no ImageNet weights of {name}: {f'not at {near}' if near else 'GANDL_WEIGHTS names no folder'}, "
-                f"not at {cached}, and {PUBLISHED[name]} could not be fetched ({type(error).__name__})."
+                f"no ImageNet weights of {name}: {looked}, not at {cached}, "
+                f"and {PUBLISHED[name]} could not be fetched ({type(error).__name__})."
             ) from None
     return cached
 

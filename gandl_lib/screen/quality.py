@@ -10,8 +10,8 @@ Only wells that no axis was fitted on, or that were measured by an axis fitted w
 
 **Edges.** Media evaporate from the outer wells first. For each plate and quantity the difference between outermost and
 inner wells is given in standard deviations of the inner ones, with a Mann-Whitney test; and the rank correlation of the
-quantity with row and column. Values are first centred on the median of their role on that plate, or plates with all
-controls at the edge would have an edge effect by design. What hits do is left in: they lie anywhere.
+quantity with row and column. Values are first centred on the median of their role (and cell type) on that plate, or
+plates with all controls at the edge would have an edge effect by design. What hits do is left in: they lie anywhere.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def edges(wells: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     rows = []
     for plate_id, plate in wells.groupby("plate_id", sort=True, observed=True):
         at = np.array([place(well) for well in plate["well"]])  # (n, 2)
+        alike = [key for key in ("role", "cell_type") if key in plate]
         edge = ((at == at.min(axis=0)) | (at == at.max(axis=0))).any(axis=1)
         for quantity in quantities:
             value = plate[quantity].astype(float)
-            value = (value - value.groupby(plate["role"]).transform("median")).to_numpy()
+            value = (value - value.groupby([plate[key] for key in alike]).transform("median")).to_numpy()
             known = np.isfinite(value)
             outer, inner = value[known & edge], value[known & ~edge]
             measured = [np.nan] * 4

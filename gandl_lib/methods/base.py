@@ -1,0 +1,70 @@
+"""The seam that every system of the book stands behind: what training and embedding may ask of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Method(nn.Module):
+    """Built as `Method(config, channels)`; one that learns from labels as `Method(config, channels, classes)`.
+
+    A method with nothing to train has `embed` alone and says `trainable = False`.
+    """
+
+    presets: ClassVar[dict[str, Any]]
+    """Named configurations; the first is the default."""
+    trainable: ClassVar[bool] = True
+    label: ClassVar[str | None] = None
+    """The wells column that is learnt from, by those that learn from labels; sites where it is empty are not shown."""
+    label_values: ClassVar[tuple[str, ...] | None] = None
+    """The values of it that count, where not all do."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of the state that an embedding never needs."""
+    taps: ClassVar[tuple[str, ...]] = ()
+    """Where `config.tap` may read the network, if it can be read in several places; the first is the published one."""
+    crop_px: int | None = None
+    """The side of the images it wants; None for whole sites."""
+    batch: int
+    """Images a step."""
+    latent: int | None = None
+    """Size of z, for those that draw images: they have `sample(z) -> (B, C, R, R)`."""
+    optimisers: dict[str, torch.optim.Optimizer]
+    """By name, saved beside the weights. A cached property: PyTorch loads its compiler with the first optimiser, which
+    takes seconds that embedding does without."""
+
+    def __init__(self, config: Any, channels: int):
+        super().__init__()
+        self.config, self.channels = config, channels
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, D) float32, each row a function of its own image alone."""
+        raise NotImplementedError
+
+    def step(self, images: Tensor, n_seen: int, *labels: Tensor) -> dict[str, Tensor]:
+        """One optimisation step; returns scalars for the log.
+
+        Args:
+            images: (B, C, R, R) float32 in [-1, 1].
+            n_seen: images seen before this step.
+            labels: (B,) int64, places in `classes`, for methods that learn from labels.
+        """
+        raise NotImplementedError
+
+    def predict(self, images: Tensor) -> Tensor:
+        """(B, C, R, R) -> (B,) classes; asked of those whose `config.keep` lets validation choose a tick."""
+        raise NotImplementedError
+
+    def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Called between backward and step; where several processes train, they average gradients here."""
+
+    def update(self, name: str, loss: Tensor) -> None:
+        """One step of the optimiser called `name` down the gradient of `loss`."""
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.sync_gradients([p for group in optimiser.param_groups for p in group["params"]])
+        optimiser.step()
