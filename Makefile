@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test test-long lint bench lock notebooks kernels bundle clean
+.PHONY: help book test test-long lint bench lock notebooks kernels bundle sphinx clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ bundle: $(READY)  ## pack what the chapters show, made by `make book`, into _bui
 	mkdir -p _build
 	python -m gandl_book.bundle pack results/$(PROFILE) _build/gandl-results-$(PROFILE).zip
 	python -m gandl_book.bundle verify _build/gandl-results-$(PROFILE).zip
+
+# jupyter-book 1.x is near its end. It can write what Sphinx alone needs, so that leaving it is one commit; this builds that.
+sphinx: $(READY)  ## the pages of `make book` once more, by plain Sphinx, into _build/sphinx
+	rm -rf _build/plain _build/sphinx && cp -r book _build/plain && cp _config.yml _toc.yml _build/plain/
+	cd _build/plain && jupyter-book config sphinx .
+	PYTHONPATH=book/_ext sphinx-build -b html -n -W --keep-going -q _build/plain _build/sphinx
 
 # Versions already in the lock stay; delete a line (or the file) to let that package move.
 # torch comes first and pinned: a bare `torch` or a range pulls gigabytes of CUDA packages.

@@ -31,7 +31,7 @@ except BlockingIOError:
 
 LAYOUTS_SRC = sources.closure("shards", "datasets")
 TRAIN_SRC, EMBED_SRC = sources.closure("train"), sources.closure("embed")
-BOOK_SRC = ["_config.yml", "_toc.yml"]
+BOOK_SRC = ["_config.yml", "_toc.yml", "CITATION.cff"]
 BOOK_SRC += sorted(str(p) for p in Path("book").rglob("*.*") if not {"chapters", "gandl_book"} & set(p.parts))
 
 

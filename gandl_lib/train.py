@@ -59,6 +59,11 @@ KEEP = {
 }
 
 
+PRECISIONS = {"32-true": "fp32 throughout", "bf16-mixed": "matrix products and convolutions in bfloat16"}
+"""What a run may be told. fp16 is not among them: its range asks for a scaler of gradients, and gradients of gradients
+(R1, path lengths) for more than that. A GPU without bfloat16, like a T4, trains in fp32."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Class names, the class of each site (N,) (-1: none), and (N,) bool: sites that teach, and that choose a tick."""
@@ -76,11 +81,13 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     where all is done.
 
     Raises:
-        ValueError: unknown names, crops larger than the images, or a run folder begun with another configuration.
+        ValueError: unknown names, a precision that the device lacks, crops larger than the images, or a run folder
+            begun with another configuration.
     """
     cls, method_config = lookup(name, preset)
     if not cls.trainable:
         raise ValueError(f"{name!r} has nothing to train; embed with it directly.")
+    check_precision(config.precision, config.accelerator)
     run.mkdir(parents=True, exist_ok=True)
     import lightning_fabric  # takes seconds, and whoever reports on a run imports this module too
 
@@ -114,6 +121,23 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     shards.preload(max_bytes=4 * 2**30)
     loop(method, crops, run, header, config, n_seen, fabric, share, labels)
     return run / "weights.safetensors"
+
+
+def check_precision(precision: str, accelerator: str = "auto") -> None:
+    """Refuse a precision that is unknown, or that the device at hand would only imitate.
+
+    Raises:
+        ValueError: naming it and what to take.
+    """
+    if precision not in PRECISIONS:
+        known = "; ".join(f"{name}: {what}" for name, what in PRECISIONS.items())
+        raise ValueError(f"unknown precision {precision!r}. Known are {known}.")
+    if precision == "bf16-mixed" and accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise ValueError(
+                f"{torch.cuda.get_device_name()} has no bfloat16, and imitating it is slower than fp32; "
+                "train with --precision 32-true."
+            )
 
 
 def labelled(cls: type[Method], method_config: Any, wells: pd.DataFrame, seed: int) -> Labels | None:

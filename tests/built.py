@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "Snakefile",
+    "CITATION.cff",
     "_config.yml",
     "_toc.yml",
     "pyproject.toml",

@@ -83,7 +83,7 @@ def test_one_address_of_ours() -> None:
     owner = address.split("/")[-2]
     assert yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"] == address
     for path in [ROOT / "README.md", *(ROOT / "notebooks").glob("*.py")]:
-        owners = re.findall(r"/([\w-]+)/gandl(?=[ /\s)]|$)", path.read_text(), re.MULTILINE)
+        owners = re.findall(r'/([\w-]+)/gandl(?=[ /\s)"]|$)', path.read_text(), re.MULTILINE)
         assert owners and set(owners) == {owner}, path
 
 
@@ -146,9 +146,10 @@ def test_an_installed_wheel_is_all_it_takes(tmp_path: Path) -> None:
     gandl = python.with_name("gandl")
     run(gandl, "simulate", "plate", "--layout", "own", "--screen", "tiny", "--jobs", "1")
     found = run(gandl, "screen", "plate", "--out", "out", "--images", "16", "--threads", "1")
-    assert (tmp_path / "out" / "report.html").stat().st_size > 1e5, found
-    shipped = "from gandl_lib.screen.run import SHIPPED; print(*SHIPPED.glob('*.safetensors'))"
-    assert "gandl-quick32" in run(python, "-c", shipped)
+    assert (tmp_path / "out" / "report.html").exists() and "no shipped one" in found, found
+    run(gandl, "simulate", "known", "--layout", "rxrx19a", "--screen", "tiny", "--jobs", "1")
+    found = run(gandl, "screen", "known", "--out", "out2", "--dry-run")
+    assert "with gandl-quick32.safetensors, which knows these channels" in found, found
 
 
 def test_the_first_cell_names_this_version() -> None:

@@ -143,3 +143,30 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
     checkpoints.save(path, {"a": torch.zeros(1)}, {"method": "ganbl"})
     with pytest.raises(ValueError, match="'ganbl'"):
         checkpoints.load_weights(path)
+
+
+def test_a_precision_is_known_and_the_devices_own(monkeypatch, store, tmp_path):
+    with pytest.raises(ValueError, match="unknown precision '16-mixed'. Known are 32-true: .*; bf16-mixed: "):
+        run(store, tmp_path / "run", precision="16-mixed")
+    assert not (tmp_path / "run").exists()
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: asked.append(1) or including_emulation
+    )
+    with pytest.raises(ValueError, match="Tesla T4 has no bfloat16.*--precision 32-true"):
+        train.check_precision("bf16-mixed")
+    assert asked  # a device that only imitates it says yes when asked carelessly
+    train.check_precision("32-true")
+    train.check_precision("bf16-mixed", "cpu")
+
+
+@pytest.mark.parametrize("precision", list(train.PRECISIONS))
+def test_every_precision_trains_and_leaves_the_same_tensors(store, tmp_path, precision):
+    """Names, shapes and kinds of weights, optimisers' included, do not depend on it; nor does what can be read back."""
+    made, plain = (run(store, tmp_path / name, precision=p) for name, p in (("made", precision), ("plain", "32-true")))
+    for name in ("weights.safetensors", "state.safetensors"):
+        a, b = tensors(made.with_name(name)), tensors(plain.with_name(name))
+        assert {k: (t.shape, t.dtype) for k, t in a.items()} == {k: (t.shape, t.dtype) for k, t in b.items()}
+        assert all(torch.isfinite(t).all() for t in a.values() if t.is_floating_point())

@@ -32,7 +32,7 @@ from typing import Any
 import pandas as pd
 
 import gandl_lib
-from gandl_book import bundle
+from gandl_book import bundle, devices
 
 LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
 """Results that are folders, by the first part of their name: the file that says one is complete."""
@@ -286,6 +286,7 @@ def choose(name: str, value: Any, known: Iterable[Any]) -> Any:
 
 def check_parameters(namespace: Mapping[str, Any], *known: str) -> None:
     """Refuse an unknown profile, and parameters that a chapter does not have: papermill only warns of a misspelt `-p`.
+    On a GPU it also says which profile to take there.
 
     To be called as `check_parameters(globals(), "profile", …)` right after the parameters cell, when the notebook has
     defined nothing else.
@@ -299,6 +300,8 @@ def check_parameters(namespace: Mapping[str, Any], *known: str) -> None:
             choose("parameter", name, known)
     if "profile" in known:
         choose("profile", namespace["profile"], profiles())
+    if "fresh" in known and INSIDE not in os.environ and (advice := devices.advice(devices.gpu())):
+        print(advice)
 
 
 # ---- the paired notebooks ----

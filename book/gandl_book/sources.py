@@ -22,6 +22,7 @@ BYSTANDERS = {
     ("gandl_lib.shards", "gandl_lib.datasets"): "layouts are looked at by who writes a store; its rule names them",
     ("gandl_lib.profiles", "gandl_lib.datasets"): "for embeddings that others computed, which no rule makes",
     ("gandl_book.chapters", "gandl_book.bundle"): "inside the workflow nothing prebuilt is taken",
+    ("gandl_book.chapters", "gandl_book.devices"): "advice to readers, not printed inside the workflow",
     ("gandl_lib.screen.run", "gandl_lib.screen.report"): "the page at the end, which changes no number",
 }
 

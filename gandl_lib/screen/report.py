@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib import profiles
-from gandl_lib.plots import axes, doses, images, maps, page, sentences, words
+from gandl_lib.plots import axes, doses, images, maps, page, plates, sentences, words
 from gandl_lib.plots.page import Output
 from gandl_lib.screen import quality
 from gandl_lib.shards import Shards
@@ -179,13 +179,13 @@ def _found(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[str]:
 
 def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
     wells, edges = tables["wells"], tables.get("edge_effects")
-    plates = list(wells["plate_id"].unique())
+    ids = list(wells["plate_id"].unique())
     channels = [c for c in wells if c.startswith("intensity_")]
     chosen = {"sites": "sites counted", channels[0]: f"mean {_named(channels[0])}"}
     chosen |= {"efficacy": "efficacy"} if "efficacy" in wells and wells["efficacy"].notna().any() else {}
     yield "<p>A plate should look like noise, apart from its layout. Stripes and frames are handling, not biology.</p>"
     yield _said(sentences.edge_effects(edges, EDGE_P))
-    for plate_id in plates[:MAX_PLATES]:
+    for plate_id in ids[:MAX_PLATES]:
         yield f"<h3>Plate {_text(plate_id)}</h3>"
         for quantity, label in chosen.items():
             known = wells[quantity].dropna()
@@ -198,8 +198,8 @@ def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
             yield _shown(
                 figure, f"{label[0].upper()}{label[1:]} of each well of plate {plate_id}; frames are controls."
             )
-    if len(plates) > MAX_PLATES:
-        yield f"<p>{len(plates) - MAX_PLATES} more plates are in wells.csv.</p>"
+    if len(ids) > MAX_PLATES:
+        yield f"<p>{len(ids) - MAX_PLATES} more plates are in wells.csv.</p>"
     if edges is not None and len(edges):
         worst = edges.dropna(subset=["p_value"]).sort_values("p_value").head(12)
         worst = worst.assign(quantity=worst["quantity"].map(_named))
