@@ -20,6 +20,7 @@ from. `config.keep` of such a method says which tick becomes the weights (`KEEP`
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -91,7 +92,9 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     run.mkdir(parents=True, exist_ok=True)
     import lightning_fabric  # takes seconds, and whoever reports on a run imports this module too
 
-    fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric = lightning_fabric.Fabric(
+        accelerator=config.accelerator, devices=config.devices, precision=config.precision, plugins=_launcher()
+    )
     fabric.launch()
     torch.manual_seed(config.seed)
     labels = labelled(cls, method_config, shards.wells, config.seed)
@@ -163,6 +166,20 @@ def labelled(cls: type[Method], method_config: Any, wells: pd.DataFrame, seed: i
         raise ValueError(f"learning {cls.label!r} takes two classes among the training wells; found {found}.")
     codes = value.map({name: k for k, name in enumerate(classes)}).where(counts).fillna(-1).astype(int).to_numpy()
     return Labels(classes, codes, learn, choose)
+
+
+def _launcher() -> list[Any]:
+    """Who starts the processes of a run: nobody yet, unless this one is among several of `srun` or `torchrun`.
+
+    Lightning finds those two by itself. But where neither was used it warns wherever an `srun` is installed, and in a
+    batch script that asks for several tasks it waits for the others. A step of Slurm that has one task may start
+    `--devices` processes of its own.
+    """
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    srun = "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1 and not interactive
+    return [] if srun or torch.distributed.is_torchelastic_launched() else [LightningEnvironment()]
 
 
 def share_between(fabric: lightning_fabric.Fabric, method: Method) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """Two processes that share a batch learn what one process learns from the whole of it."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -76,3 +77,39 @@ def test_the_command_trains_on_two_processes(make_screen, tmp_path):
     stats = train.read_stats(tmp_path / "run")
     assert [line["n_seen"] for line in stats] == [0, 8, 16]
     assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_nobody_is_warned_of_an_srun_that_happens_to_be_installed(make_screen, tmp_path):
+    store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\nexit 1\n")
+    srun.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    environment["PATH"] = f"{srun.parent}:{environment['PATH']}"
+    command = [sys.executable, "-m", "gandl_lib.cli", "train", "gandl", str(store), str(tmp_path / "run")]
+    options = ["--preset", "tiny", "--images", "8", "--ticks", "1", "--accelerator", "cpu", "--threads", "1"]
+    done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "srun" not in done.stderr, done.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+ALONE = {
+    "at a prompt": {},
+    "in a batch script of two tasks": {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"},
+    "in a step of one task": {"SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "train"},
+    "in an interactive shell": {"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "bash"},
+}
+AMONG_OTHERS = {
+    "srun": {"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "train"},
+    "torchrun": {"TORCHELASTIC_RUN_ID": "none"},
+}
+
+
+@pytest.mark.parametrize("where", [*ALONE, *AMONG_OTHERS])
+def test_only_srun_and_torchrun_start_the_processes_of_a_run(where, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM", "TORCHELASTIC"))]:
+        monkeypatch.delenv(name)
+    for name, value in (ALONE | AMONG_OTHERS)[where].items():
+        monkeypatch.setenv(name, value)
+    assert bool(train._launcher()) == (where in ALONE)
