@@ -64,6 +64,8 @@ def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int)
         raise ValueError(f"{source!r} has to be trained first; give its run folder. Without training: {named}.")
     torch.manual_seed(seed)
     header = {"method": source, "config": checkpoints.config_to_json(config), "seed": seed, "n_seen": 0}
+    if hasattr(config, "pixel_um"):
+        header["pixel_um"] = config.pixel_um  # of the images it wants
     return cls(config, len(channels)).eval(), header
 
 

@@ -5,6 +5,7 @@ A method is an `nn.Module` built as `Method(config, channels)` with
     presets                    named configurations; the first is the default
     embed(images) -> (B, D)    each row a function of its own image alone
     crop_px                    the image size it wants, or None for whole sites
+    config.pixel_um            where an untrained method has it: images are brought to pixels of this size
     trainable                  False where there is nothing to learn; otherwise also:
     batch, optimisers          images a step; name -> optimiser, saved beside the weights, made when first asked for
                                (PyTorch loads its compiler with the first: seconds that embedding does without)
@@ -29,6 +30,7 @@ from torch import nn
 
 from gandl_lib.methods.autoencoders import ConvAE
 from gandl_lib.methods.contrad import ContraD
+from gandl_lib.methods.count import CellCount
 from gandl_lib.methods.cytogan import DCGAN, LSGAN, VAE, WGANGP, RandomDCGAN
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
@@ -43,6 +45,7 @@ METHODS: dict[str, type[nn.Module]] = {
     "gandl-random": RandomGANDL,
     "contrad": ContraD,
     "intensity": Intensity,
+    "cell-count": CellCount,
     "supervised": Supervised,
     "imagenet-collapsed": ImageNetCollapsed,
     "imagenet-concatenated": ImageNetConcatenated,
