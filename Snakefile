@@ -16,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path[:0] = [workflow.basedir, str(Path(workflow.basedir, "book"))]
 from gandl_book import chapters, sources
+from gandl_lib.datasets import bbbc013
 
 # A run that was killed leaves Snakemake's lock behind, and the next would refuse to start. The system's lock dies with its
 # holder: whoever gets it knows that nobody else is here.
@@ -106,6 +107,14 @@ if GENERATORS:
 REAL_DRUGS = REAL_CELLS.with_name("bbbc021")
 if not REAL or not REAL_DRUGS.is_dir():
     print(f"No {REAL_DRUGS} (GANDL_DATA): no mechanisms of action from real profiles.", file=sys.stderr)
+
+# The real plate of chapter 10: rows of its own, among them a network that has seen nothing but this plate.
+REAL_PLATE = Path(REAL or "GANDL_DATA", "bbbc013")
+PLATE_TABLE = next((t for name in (bbbc013.PLATE_MAP, bbbc013.TABLE) if (t := REAL_PLATE / name).is_file()), None)
+if not REAL or not PLATE_TABLE:
+    print(f"No BBBC013 in {REAL_PLATE} (GANDL_DATA; `gandl fetch bbbc013` brings it): chapter 10 shows a recorded run.", file=sys.stderr)
+    PLATE_TABLE = None
+PLATE_ROWS = (config.get("real_plate") or {}) if PLATE_TABLE else {}
 DRUG_PROFILES = [f"{R}/profiles/bbbc021/cellprofiler.h5ad"] * bool(REAL and REAL_DRUGS.is_dir())
 DRUG_PROFILES += [f"{R}/profiles/cells/{method}.h5ad" for method in (LEARNT | BESIDE)]
 if DRUG_PROFILES:
@@ -114,6 +123,8 @@ if CYTOGAN:
     TABLES += ["latent_arithmetic.csv", "latent_arithmetic_directions.csv"]
 if PARADIGMS:
     TABLES += PARADIGM_TABLES
+if PLATE_ROWS:
+    TABLES += ["real_plate.csv", "real_plate_wells.csv"]
 TABLES += ["provenance.json"]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py"))
@@ -124,6 +135,7 @@ wildcard_constraints:
     method="|".join(METHODS),
     setup="|".join(SETUPS) or "none",
     model="|".join(LEARNT | BESIDE) or "none",
+    plate_row="|".join(PLATE_ROWS) or "none",
     other=f"({'|'.join(f'{screen}/' for screen in SCREENS if screen != 'screen')})?",
     part="[0-9]+",
     chapter=r"[0-9]{2}_\w+",
@@ -568,6 +580,66 @@ rule latents:
         "gandl latents {params.runs} {params.shards} {output[0]} --seed {params.seed}"
 
 
+# ---- a real plate ----
+
+
+use rule shard as shard_plate with:
+    input:
+        str(PLATE_TABLE) if PLATE_TABLE else [],
+        LAYOUTS_SRC,
+    output:
+        f"{R}/shards/real_plate.zarr/zarr.json",
+    params:
+        data=str(REAL_PLATE),
+        out=f"{R}/shards/real_plate.zarr",
+        where=[],
+
+
+def plate_method(w):
+    return PLATE_ROWS[w.plate_row].get("method", w.plate_row)
+
+
+use rule embed as embed_plate with:
+    input:
+        lambda w: PLATE_ROWS[w.plate_row].get("weights", []),
+        f"{R}/shards/real_plate.zarr/zarr.json",
+        EMBED_SRC,
+        lambda w: sources.method(plate_method(w)),
+    output:
+        f"{R}/profiles/real_plate/{{plate_row}}.h5ad",
+    params:
+        source=lambda w: PLATE_ROWS[w.plate_row].get("weights", plate_method(w)),
+        shards=f"{R}/shards/real_plate.zarr",
+        options=lambda w: options(PLATE_ROWS[w.plate_row] | {"name": w.plate_row}),
+        tiles=1,
+
+
+rule classical:
+    input:
+        f"{R}/shards/real_plate.zarr/zarr.json",
+        sources.closure("gandl_book.real_plate"),
+    output:
+        f"{R}/profiles/real_plate/classical.h5ad",
+    params:
+        shards=f"{R}/shards/real_plate.zarr",
+    threads: 1
+    shell:
+        "gandl classical {params.shards} {output}"
+
+
+rule real_plate:
+    input:
+        profiles=[f"{R}/profiles/real_plate/{row}.h5ad" for row in ["classical", *PLATE_ROWS]],
+        src=sources.closure("gandl_book.real_plate"),
+    output:
+        f"{R}/real_plate.csv",
+        f"{R}/real_plate_wells.csv",
+    params:
+        seed=SEED,
+    shell:
+        "gandl evaluate real-plate {input.profiles} {output[0]} --seed {params.seed}"
+
+
 # ---- a plate of somebody's own ----
 
 
@@ -640,6 +712,7 @@ def chapter_needs(w):
     made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m, s in (METHODS | SETUPS).items() if "images" in s)]
     made += [*("shards/mechanisms.zarr", "shards/cells.zarr") * bool(CYTOGAN), *(f"runs/cells-{model}" for model in LEARNT)]
     made += [f"data/{s}{part}" for s in SCREENS if "simulate" in SCREENS[s] for part in ("", "/truth.csv")]
+    made += ["shards/real_plate.zarr"] * bool(PLATE_ROWS)
     names = chapters.needs(Path(f"notebooks/{w.chapter}.py"))
     return [f"{R}/{chapters.target(n.rstrip('?'))}" for n in names if not n.endswith("?") or n[:-1] in made]
 

@@ -68,7 +68,8 @@ def _open(source: str, channels: tuple[str, ...], preset: str | None, seed: int)
         raise ValueError(f"{source!r} has to be trained first; give its run folder. Without training: {named}.")
     torch.manual_seed(seed)
     header = {"method": source, "config": checkpoints.config_to_json(config), "seed": seed, "n_seen": 0}
-    return cls(config, len(channels)).eval(), header
+    method = cls(config, len(channels)).eval()
+    return method, header | ({"pixel_um": method.pixel_um} if method.pixel_um else {})
 
 
 def resample(images: Tensor, pixel_um: float, wanted_um: float | None) -> Tensor:

@@ -52,3 +52,18 @@ def latents(paths: Positional[tuple[Path, ...]], seed: int = 0) -> None:
     table, directions = adding.arithmetic(sources, Shards(shards), seed=seed)
     write_table(directions, out.with_name(f"{out.stem}_directions.csv"))
     write_table(table, out)
+
+
+@app.command
+def classical(shards: Positional[Path], out: Positional[Path]) -> None:
+    """Measure BBBC013 as image analysis does: the ratio of nuclear to cytoplasmic brightness, and the number of nuclei.
+
+    Args:
+        shards: store of BBBC013 made by `gandl shard`.
+        out: profiles to write (.h5ad), with these two numbers as features.
+    """
+    from gandl_book import real_plate
+    from gandl_lib import profiles
+    from gandl_lib.shards import Shards
+
+    profiles.write(real_plate.classical(Shards(shards)), out)

@@ -118,7 +118,10 @@ def fit_axis(X: np.ndarray, positive: np.ndarray, wells: np.ndarray, seed: int =
     top, bottom = along[is_positive].mean(), along[~is_positive].mean()
     ordered = stats.mannwhitneyu(along[is_positive], along[~is_positive], alternative="greater").pvalue <= ORDER_ALPHA
     centre, half = (top + bottom) / 2, (top - bottom) / 2 if ordered and top > bottom else np.nan
-    off_direction = PCA(1, svd_solver="randomized", random_state=seed).fit(rest).components_[0]
+    if rest.shape[1] > 1:
+        off_direction = PCA(1, svd_solver="randomized", random_state=seed).fit(rest).components_[0]
+    else:  # of a single feature, a count of cells say, nothing lies beside the line
+        off_direction = np.zeros(1)
     off = _signed_norm(rest, off_direction) / half
     axis = Axis(mean, sd, normal, off_direction, centre, half, off.mean())
     return axis, pd.DataFrame({"on": (along - centre) / half, "off": off - off.mean()}, index=names)

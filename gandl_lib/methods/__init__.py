@@ -9,6 +9,7 @@ from __future__ import annotations
 from gandl_lib.methods.autoencoders import ConvAE
 from gandl_lib.methods.base import Method
 from gandl_lib.methods.contrad import ContraD
+from gandl_lib.methods.count import CellCount
 from gandl_lib.methods.cytogan import DCGAN, LSGAN, VAE, WGANGP, RandomDCGAN
 from gandl_lib.methods.gandl import GANDL, RandomGANDL
 from gandl_lib.methods.imagenet import ImageNetCollapsed, ImageNetConcatenated
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "gandl-random": RandomGANDL,
     "contrad": ContraD,
     "intensity": Intensity,
+    "cell-count": CellCount,
     "supervised": Supervised,
     "imagenet-collapsed": ImageNetCollapsed,
     "imagenet-concatenated": ImageNetConcatenated,

@@ -28,6 +28,8 @@ class Method(nn.Module):
     """Where `config.tap` may read the network, if it can be read in several places; the first is the published one."""
     crop_px: int | None = None
     """The side of the images it wants; None for whole sites."""
+    pixel_um: float | None = None
+    """Size of the pixels it wants images in, where that is known before any training."""
     batch: int
     """Images a step."""
     latent: int | None = None

@@ -52,6 +52,7 @@ from gandl_book.narrate.paradigms import (
     paradigm_exam,
     setups,
 )
+from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
 from gandl_book.narrate.results import beside_paper, provenance, summary, what_this_is
 from gandl_book.narrate.scale import cost_of_screen, throughput
 from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks

@@ -1,0 +1,136 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A real plate
+#
+# The chapters before this one ask their questions of cells that a program drew. Here are real ones: BBBC013, a plate of 96
+# wells that anybody may have (32 MB, CC BY 3.0, Ilya Ravkin). Its cells carry a protein that glows, FKHR-EGFP. At rest it
+# lies in the cytoplasm; where the kinase PI3K is inhibited it moves into the nucleus. Two drugs do that, in nine doses each.
+#
+# What makes this plate precious is that the answer can be had another way, with a threshold and a ratio. So for once a dose
+# read off GAN-DL's axis can be held against a measurement that everybody understands.
+
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("gandl_lib") is None:
+    _steps = f"""set -e
+        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
+        cd gandl
+        {sys.executable} -m pip freeze | grep == > keep.partial
+        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
+    subprocess.run(["bash", "-c", _steps], check=True)
+    os.chdir("gandl")
+    sys.path.insert(0, os.getcwd())
+
+# %% tags=["parameters"]
+profile = "quick"  # which of config/*.yaml: its rows of `real_plate`
+
+# %% tags=["remove-cell"]
+import inspect
+
+from gandl_book import figures, narrate, real_plate
+from gandl_book.chapters import check_parameters, need, recorded
+from gandl_book.figures import show, table
+
+from gandl_lib.shards import Shards
+
+check_parameters(globals(), "profile")
+
+# %%
+table_csv, wells_csv, shards = need(profile, "real_plate.csv?", "real_plate_wells.csv?", "shards/real_plate.zarr?")
+live = table_csv is not None
+measured = narrate.read(table_csv) if live else recorded("real_plate")
+wells = narrate.read(wells_csv) if live else recorded("real_plate_wells")
+store = Shards(shards) if live else None
+
+# %% tags=["remove-input"]
+narrate.real_plate_source(live)
+
+# %% [markdown]
+# To see it live, bring the plate and say where it is: `gandl fetch bbbc013 DATA/bbbc013`, then `GANDL_DATA=DATA make book`.
+#
+# Rows A to D hold Wortmannin, E to H LY294002, columns 3 to 11 their doses. Column 12 of A to D is the positive control, 150 nM
+# Wortmannin (C+ here: where the axis leads to); wells without a drug are C-. **E01 to H01 are disputed**: the published plate
+# map has 80 µM LY294002 there, the authors' later table the positive control. Pixels cannot tell, for both saturate. They are
+# taken as C+, and Z′ is given without them where enough wells are left.
+
+# %% tags=["hide-input"]
+show(
+    figures.real_plate_sites(store),
+    "Four real wells, DNA blue, FKHR-EGFP green, grey values as published. Left to right: no drug, and Wortmannin at three doses.",
+)
+
+# %% [markdown]
+# ## The measurement that everybody understands
+#
+# Find nuclei by a threshold, draw a ring around each, divide. This is all of it:
+
+# %% tags=["hide-input"]
+print(inspect.getsource(real_plate.ratio))
+
+# %%
+if live:
+    at = {row.well: i for i, row in enumerate(store.wells.itertuples())}
+    for well in ("A01", "A07", "A12"):
+        value, nuclei = real_plate.ratio(store.read(at[well]))
+        print(f"{well}: nucleus / cytoplasm {value:.2f}, median of {nuclei} cells")
+
+# %% [markdown]
+# ## GAN-DL, which was told nothing
+#
+# The row GAN-DL is a network that was trained on crops of this plate alone and knows neither drugs nor doses
+# (`weights/gandl-bbbc013.md`). The axis between the controls is then fitted as in chapter 05, on three quarters of them; the other
+# wells are measured by it. Beside it stand the same network untrained, both read from all their layers, intensity
+# statistics, and a row that knows only how many nuclei a well has.
+
+# %% tags=["hide-input"]
+show(
+    figures.real_plate_scores(wells),
+    "Every well by the classical measurement (across) and by each method's axis (up), both with C- at -1 and C+ at +1. A method that measures the same thing lies on a rising line; it need not be straight.",
+)
+
+# %% tags=["hide-input"]
+table(
+    narrate.real_plate_table(measured),
+    "EC50 of both drugs with 95 % intervals, separation of controls (Z′, 95 % interval over wells), agreement with the classical order over all wells (Spearman), and wells a side that it takes to see a quarter of the full effect.",
+)
+
+# %% tags=["remove-input"]
+narrate.real_plate(measured)
+
+# %% tags=["hide-input"]
+show(
+    figures.real_plate_curves(measured, wells),
+    "EC50 of both drugs with its 95 % interval, a row a method; the band is the classical measurement's, by its logarithm.",
+)
+
+# %% [markdown]
+# ## Why an axis and a ratio need not agree
+#
+# The classical measurement alone has two EC50s, one for the ratio and one for its logarithm, and neither is wrong. If a
+# score is any rising function of another, wells come in the same order and yet "half of the effect" is another
+# place. A ratio that runs from 0.8 to 7 is half-way at 4; its logarithm is half-way at 2.4, which a lower dose reaches
+# already. An axis is one more such function, and saturates where the picture no longer changes. So an EC50 is a number *of a
+# read-out*. Compare it within one; between two, compare orders, or say which function lies between them.
+
+# %% [markdown]
+# ## What to distrust
+#
+# - **One plate, one field a well, controls in the edge columns.** What the edge does to cells is part of the axis.
+# - **24 controls.** Eight C+ wells, four of them disputed: intervals of Z′ are wide, and differences between methods within
+#   them are none.
+# - **One seed.** Of the training, of the untrained network and of the split; another moves each learnt row.
+# - **An easy plate.** The effect is a change of brightness in places; intensity statistics see most of it without looking at
+#   where anything is.
+# - **The classical row chose its own scale.** Its Z′ is measured on the controls that set it, with one number and no fit.
