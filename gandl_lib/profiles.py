@@ -97,7 +97,7 @@ def published(
     """
     embeddings, metadata = Path(embeddings), Path(metadata)
     root = metadata if metadata.is_dir() else metadata.parent
-    wells = datasets.select(datasets.open_layout(root).parse(root / datasets.METADATA), where)
+    wells = datasets.select(datasets.open_layout(root).parse(), where)
     if not embeddings.is_file():
         raise ValueError(f"{embeddings}: there is no such file; `gandl fetch rxrx19a OUT --embeddings` brings it.")
     columns = list(pd.read_csv(embeddings, nrows=0).columns)
