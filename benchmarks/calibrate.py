@@ -58,8 +58,8 @@ def main(args: Args) -> None:
     torch.manual_seed(args.seed)
     started = time.perf_counter()
     layout = open_layout(args.data)
-    wells, _ = layout.wells(args.data, "role in ['C+', 'C-']")
-    images = np.stack([layout.read(args.data, row) for row in tqdm(wells.itertuples(), "reading", len(wells))])
+    wells = layout.wells("role in ['C+', 'C-']").wells
+    images = np.stack([layout.read(row) for row in tqdm(wells.itertuples(), "reading", len(wells))])
     images = torch.from_numpy(images.astype(np.float32) / 255)
     test = by_well(wells, seed=args.seed)
     # From here on images are what a plate reader's software would show: each plate and channel on its own scale.

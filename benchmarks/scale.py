@@ -74,7 +74,7 @@ def stage(name: str, root: Path, args: Args) -> tuple[float, float]:
     store, parts = root.with_suffix(".zarr"), [root.with_suffix(f".{k}.h5ad") for k in range(1, args.parts + 1)]
     if name == "decode":
         layout = datasets.open_layout(root)
-        wells = layout.parse(root / "metadata.csv")
+        wells = layout.parse()
     elif name in ("read", "embed", "parts"):
         shards = Shards(store)
         method, made = open_method(args.method, shards.channels, args.preset)
@@ -82,7 +82,7 @@ def stage(name: str, root: Path, args: Args) -> tuple[float, float]:
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     if name == "decode":
         for row in wells.itertuples():
-            layout.read(root, row)
+            layout.read(row)
     elif name == "shard":
         write(root, store, workers=1)
     elif name == "read":

@@ -308,20 +308,22 @@ def evaluate(
 @app.command
 def screen(
     data: Positional[Path],
-    out: Path,
+    out: Path | None = None,
     where: str | None = None,
     weights: Path | None = None,
     train: bool = False,
     images: int = 20_000,
     seed: int = 0,
     dry_run: bool = False,
+    draft: bool = False,
     threads: int | None = None,
     workers: int = 2,
 ) -> None:
     """A whole plate of your own: look, embed, evaluate, and write a report; the same command resumes.
 
     Args:
-        data: folder with metadata.csv, images, and screen.toml where the columns are not RxRx19a's.
+        data: folder with metadata.csv, images, and a screen.toml: a small text file that says which column is the plate,
+            the well, the compound and its dose, which words mark the controls, and how files are named.
         out: folder for the report, the profiles and the tables.
         where: pandas query over the wells table, to take a part only.
         weights: network to embed with, instead of the shipped one that knows these channels.
@@ -329,9 +331,18 @@ def screen(
         images: crops to train on.
         seed: of training, splits and bootstraps.
         dry_run: look at everything, say what is there and what is odd, and write nothing.
+        draft: write a first metadata.csv and screen.toml into DATA, from the names of files and columns, and stop;
+            nothing is written over.
         threads: CPU threads; all cores where not given.
         workers: threads that decode images.
     """
+    if draft:
+        from gandl_lib.datasets import own
+
+        print(f"Drafted, to be completed: {', '.join(map(str, own.write_draft(data)))}")
+        return
+    if out is None:
+        raise ValueError("where should the results go? Name a folder with --out.")
     import torch
 
     from gandl_lib.screen import run as screening

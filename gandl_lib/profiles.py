@@ -109,14 +109,7 @@ def published(
             f"{metadata}: the table of wells has to be called {datasets.METADATA}; it is known by that name and by its "
             "columns, or by the screen.toml beside it."
         )
-    layout = datasets.open_layout(root)
-    if isinstance(layout, datasets.own.Own):
-        parsed, unusable = layout.parse()
-        if len(unusable):
-            print(f"{len(unusable)} row(s) left out, the first: {unusable['reason'].iloc[0]}.", file=sys.stderr)
-    else:
-        parsed = layout.parse(root / datasets.METADATA)
-    wells = datasets.select(parsed, where)
+    wells = datasets.select(datasets.open_layout(root).parse(), where)
     if not embeddings.is_file():
         raise ValueError(f"{embeddings}: there is no such file; `gandl fetch rxrx19a OUT --embeddings` brings it.")
     columns = list(pd.read_csv(embeddings, nrows=0).columns)

@@ -23,7 +23,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,7 +66,7 @@ def write(
         where: pandas query over the wells table, e.g. `"cell_type == 'VERO' and plate == 1"`.
         sites_per_shard: sites in one file; each worker holds that many in memory.
         workers: threads that decode images and encode shards.
-        sites: what the layout's `wells(root, where)` has just returned, to spare a second look at every image.
+        sites: complete sites and those left out, as the layout's `wells(where)` has just said, to spare a second look.
 
     Raises:
         ValueError: bad metadata, no complete site, bad `where`, an image that cannot be decoded, or an `out` made from
@@ -77,15 +77,15 @@ def write(
         raise ValueError(f"sites_per_shard and workers must be at least 1; got {sites_per_shard} and {workers}.")
     root, out = Path(root), Path(out)
     layout = datasets.open_layout(root)
-    wells, skipped = layout.wells(root, where) if sites is None else sites
-    first = layout.read(root, wells.iloc[0])
+    wells, skipped = layout.wells(where, workers)[:2] if sites is None else sites
+    first = layout.read(wells.iloc[0])
     simulation = _simulation(root)
     attributes = {
         "format": FORMAT,
-        "layout": layout.__name__.rpartition(".")[2],
+        "layout": layout.name,
         "simulated": simulation is not None,
-        "channels": list(layout.CHANNELS),
-        "pixel_um": float((simulation or {}).get("pixel_um", layout.PIXEL_UM)),
+        "channels": list(layout.channels),
+        "pixel_um": float((simulation or {}).get("pixel_um", layout.pixel_um)),
         "plates": list(wells["plate_id"].unique()),
     }
     same_images = attributes | {"format": 1}  # whatever the format: one written before counts as written
@@ -95,12 +95,12 @@ def write(
     print(
         f"{root}: {len(wells)} sites of {wells['well_id'].nunique()} wells on {len(attributes['plates'])} plate(s), "
         f"{len(skipped)} skipped{'' if skipped.empty else ' (first: ' + skipped['reason'][0] + ')'}; "
-        f"{', '.join(layout.CHANNELS)}; {height}x{width} {first.dtype}; "
+        f"{', '.join(layout.channels)}; {height}x{width} {first.dtype}; "
         f"{'real' if simulation is None else 'simulated'} images."
     )
     if is_written(out, attributes["fingerprint"]):
         return out
-    return pack(out, attributes, wells, skipped, partial(layout.read, root), sites_per_shard, workers)
+    return pack(out, attributes, wells, skipped, layout.read, sites_per_shard, workers)
 
 
 def fingerprint(inputs: Any) -> str:

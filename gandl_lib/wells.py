@@ -25,8 +25,10 @@ More columns may follow; they travel along untouched.
 
 from __future__ import annotations
 
+import re
 import warnings
 from decimal import Decimal
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -97,6 +99,32 @@ def validate(wells: pd.DataFrame, source: str = "wells") -> pd.DataFrame:
     torn = per_well.index[(per_well > 1).any(axis=1)]
     require(wells["well_id"].isin(torn), "all sites of a well share plate, condition, compound, concentration and role")
     return wells
+
+
+# ---- names of wells ----
+
+_WRITTEN = re.compile(r"([A-Za-z]{1,2})[-_ ]?0*(\d{1,2})|[rR]0*(\d{1,2})[-_ ]?[cC]0*(\d{1,2})")
+
+
+def name(text: str) -> str:
+    """`A01` from the many ways in which people write it (`a1`, `A-01`, `r01c01`); empty where it is no well."""
+    found = _WRITTEN.fullmatch(text)
+    if not found:
+        return ""
+    row = found[1].upper() if found[1] else letters(int(found[3]) - 1)
+    column = int(found[2] or found[4])
+    return f"{row}{column:02d}" if row and column >= 1 else ""
+
+
+def place(well: str) -> tuple[int, int]:
+    """Row and column of a well, from 0: `A01` is (0, 0), `AA02` is (26, 1)."""
+    row = well.rstrip("0123456789")
+    return reduce(lambda n, letter: 26 * n + ord(letter) - 64, row, 0) - 1, int(well[len(row) :]) - 1
+
+
+def letters(row: int) -> str:
+    """The name of a row, counted from 0: 0 is `A`, 26 is `AA`; empty below 0. With `place` it goes round."""
+    return "" if row < 0 else letters(row // 26 - 1) + chr(65 + row % 26)
 
 
 def _explain(failures: pd.DataFrame) -> str:

@@ -84,7 +84,7 @@ def test_fetched_once_and_read_as_it_was_sent(tmp_path, published, capsys):
         assert server.gets(ARCHIVE)[ARCHIVE] == 1
     assert (report.sites, report.images, report.fetched, report.failed) == (96, 192, 192, {})
     assert (again.fetched, again.present) == (0, 192)
-    assert datasets.open_layout(tmp_path / "out") is bbbc013
+    assert datasets.open_layout(tmp_path / "out").name == "bbbc013"
     capsys.readouterr()
     wells, skipped = bbbc013.wells(tmp_path / "out")
     assert "E01-H01 are taken as 150 nM Wortmannin" in capsys.readouterr().out

@@ -95,9 +95,9 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path, make_scr
 
 
 def test_layout_is_told_by_the_header(tmp_path, make_screen):
-    assert datasets.open_layout(make_screen()) is rxrx19a
+    assert datasets.open_layout(make_screen()).name == "rxrx19a"
     write(tmp_path / "metadata.csv", RXRX1)
-    assert datasets.open_layout(tmp_path) is rxrx1
+    assert datasets.open_layout(tmp_path).name == "rxrx1"
 
 
 # ---- bad metadata ----

@@ -146,7 +146,7 @@ def test_plates_with_names_that_no_folder_should_have(store, tmp_path, monkeypat
     plates = export.write_ome_zarr(store, tmp_path / "plates.ome.zarr")
     for above in (folder / "images", plates):
         assert {path.name for path in above.iterdir() if path.is_dir()} == {"plate-1", "plate-2"}
-    back, _ = own.open_folder(tmp_path / "folder").parse()
+    back = own.open_folder(tmp_path / "folder").parse()
     assert back["site_id"].equals(wells["site_id"])
 
 

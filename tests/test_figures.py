@@ -24,6 +24,7 @@ from gandl_lib.evaluate.dose_response import Fit
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
 from gandl_lib.plots import page as style
+from gandl_lib.wells import letters
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 METHODS = ("gandl", "gandl-random", "intensity", "shuffled labels")
@@ -316,7 +317,7 @@ def test_the_drawn_curve_is_the_fitted_one():
 
 def test_rows_and_wells_go_back_and_forth():
     for row in range(40):
-        assert leaks.place(f"{figures.letters(row)}07") == (row, 6)
+        assert leaks.place(f"{letters(row)}07") == (row, 6)
     assert leaks.place("AA02") == (26, 1)
 
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gandl_lib import datasets
+from gandl_lib import wells as names
 from gandl_lib.datasets import own, rxrx19a
+from gandl_lib.datasets.own import decoders, description, units
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.simulate import screens as simulated
@@ -54,7 +56,7 @@ def plate(root: Path, rows=ROWS, written: bool = True, **changes) -> Path:
 def parsed(root: Path, content: bytes | str, **changes) -> pd.DataFrame:
     plate(root, written=False, **changes)
     (root / "metadata.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    return own.open_folder(root).parse()[0]
+    return own.open_folder(root).parse()
 
 
 # ---- what is read ----
@@ -63,12 +65,12 @@ def parsed(root: Path, content: bytes | str, **changes) -> pd.DataFrame:
 def test_one_file_a_channel(tmp_path):
     root = plate(tmp_path / "p")
     layout = datasets.open_layout(root)
-    wells, skipped = layout.wells(root)
+    wells, skipped, _ = layout.wells()
     assert wells["site_id"].tolist() == ["P1_A01_1", "P1_A01_2", "P1_B02_1"] and skipped.empty
     assert wells["concentration_uM"].tolist()[2] == 0.3 and wells["role"].tolist() == ["treated"] * 3
-    assert (layout.CHANNELS, layout.PIXEL_UM) == (("DNA", "actin"), 0.5)
+    assert (layout.channels, layout.pixel_um) == (("DNA", "actin"), 0.5)
     for k, row in enumerate(wells.itertuples()):
-        np.testing.assert_array_equal(layout.read(root, row), pixels(k))
+        np.testing.assert_array_equal(layout.read(row), pixels(k))
     shards = Shards(write_shards(root, tmp_path / "s.zarr"))
     assert shards.layout == "own" and shards.channels == ("DNA", "actin") and not shards.simulated
     np.testing.assert_array_equal(shards.read(1), pixels(1))
@@ -101,10 +103,10 @@ def test_one_file_a_site(tmp_path, saver, dtype):
     for k, name in enumerate(("A1_1", "A1_2", "B2_1")):
         SAVERS[saver](root / name, pixels(k, dtype=dtype))
     layout = own.open_folder(root)
-    wells, skipped = layout.wells(root)
+    wells, skipped, _ = layout.wells()
     assert skipped.empty
-    np.testing.assert_array_equal(layout.read(root, wells.iloc[1]), pixels(1, dtype=dtype))
-    assert layout.read(root, wells.iloc[1]).dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(layout.read(wells.iloc[1]), pixels(1, dtype=dtype))
+    assert layout.read(wells.iloc[1]).dtype == np.dtype(dtype)
 
 
 def test_lzw_without_imagecodecs(tmp_path, monkeypatch):
@@ -115,28 +117,28 @@ def test_lzw_without_imagecodecs(tmp_path, monkeypatch):
         raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
 
     monkeypatch.setattr(tifffile.TiffPage, "asarray", refusing)
-    np.testing.assert_array_equal(own._decode(tmp_path / "x.tif", 2, ("DNA", "actin")), pixels())
+    np.testing.assert_array_equal(decoders.decode(tmp_path / "x.tif", 2, ("DNA", "actin")), pixels())
 
 
 def test_the_colours_of_a_png(tmp_path):
     rgb = pixels(n=3, dtype="uint8")
     Image.fromarray(np.moveaxis(rgb, 0, -1)).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(own._decode(tmp_path / "x.png", 3, ("a", "b", "c")), rgb)
+    np.testing.assert_array_equal(decoders.decode(tmp_path / "x.png", 3, ("a", "b", "c")), rgb)
 
 
 def test_a_table_of_file_names_and_a_column_a_channel(tmp_path):
     files = {"DNA": "{Drug}_{F:03}.png", "actin": "{Dose}/{Pos}.png"}
     root = plate(tmp_path, ROWS[2:], written=False, images={"files": files, "pixel_um": 1})
-    (row,) = own.open_folder(root).parse()[0].itertuples()
+    (row,) = own.open_folder(root).parse().itertuples()
     assert json.loads(row.files) == ["aspirin_001.png", "300/B2.png"]
 
 
 def test_binning_averages(tmp_path):
     root = plate(tmp_path, images=DESCRIPTION["images"] | {"bin": 2})
     layout = own.open_folder(root)
-    wells, _ = layout.wells(root)
-    small = layout.read(root, wells.iloc[0])
-    assert small.shape == (2, 4, 5) and layout.PIXEL_UM == 1.0
+    wells = layout.wells().wells
+    small = layout.read(wells.iloc[0])
+    assert small.shape == (2, 4, 5) and layout.pixel_um == 1.0
     assert small[1, 2, 3] == np.rint(pixels(0)[1, 4:6, 6:8].mean())
 
 
@@ -145,10 +147,10 @@ def test_an_ome_tiff_says_how_large_its_pixels_are(tmp_path):
     root = plate(tmp_path, ROWS[2:], written=False, images=images)
     said = {"axes": "CYX", "PhysicalSizeX": 325.0, "PhysicalSizeXUnit": "nm"}
     tifffile.imwrite(root / "B2_1.ome.tif", pixels(), photometric="minisblack", metadata=said)
-    assert own.open_folder(root).PIXEL_UM == pytest.approx(0.325)
+    assert own.open_folder(root).pixel_um == pytest.approx(0.325)
     SAVERS["TIFF planes"](root / "B2_1.ome.tif", pixels())
     with pytest.raises(ValueError, match="how large is a pixel.*pixel_um"):
-        assert own.open_folder(root).PIXEL_UM
+        assert own.open_folder(root).pixel_um
 
 
 # ---- the table ----
@@ -186,10 +188,10 @@ def test_numbers_as_people_write_them(tmp_path, doses, expected):
     np.testing.assert_allclose(found, np.array(expected) / 1000, rtol=1e-15)
 
 
-@pytest.mark.parametrize("unit", own.UNITS)
+@pytest.mark.parametrize("unit", units.UNITS)
 def test_units(tmp_path, unit):
     wells = parsed(tmp_path, TABLE, concentration={"unit": unit})
-    assert wells["concentration_uM"].tolist() == [float(f"{n}e{own.UNITS[unit]}") for n in ("0.5", "1500")]
+    assert wells["concentration_uM"].tolist() == [float(f"{n}e{units.UNITS[unit]}") for n in ("0.5", "1500")]
 
 
 def test_a_number_that_may_be_either_is_asked_for(tmp_path):
@@ -203,17 +205,17 @@ def test_a_number_that_may_be_either_is_asked_for(tmp_path):
 
 @pytest.mark.parametrize("text", ["A1", "a01", "A-01", "A 1", "r1c1", "R01C01", "A001", "A_1"])
 def test_wells_as_people_write_them(text):
-    assert own._well(text) == "A01"
+    assert names.name(text) == "A01"
 
 
 @pytest.mark.parametrize(("text", "well"), [("AF48", "AF48"), ("r32c48", "AF48"), ("r27c1", "AA01"), ("h12", "H12")])
 def test_large_plates(text, well):
-    assert own._well(text) == well
+    assert names.name(text) == well
 
 
 @pytest.mark.parametrize("text", ["", "1A", "A0", "A100", "ABC1", "A", "12", "r0c1", "A1/../..", "Ä1"])
 def test_no_wells(text):
-    assert own._well(text) == ""
+    assert names.name(text) == ""
 
 
 def test_roles_come_from_the_description(tmp_path):
@@ -222,11 +224,11 @@ def test_roles_come_from_the_description(tmp_path):
     columns = DESCRIPTION["columns"] | {"control": "Drug"}
     controls = {"C+": "mock", "C-": ["virus", "typo"]}
     root = plate(tmp_path, rows, written=False, columns=columns, controls=controls)
-    layout = own.open_folder(root)
-    wells, unusable = layout.parse()
+    parsed = own.parse(root)
+    wells, unusable = parsed.wells, parsed.unusable
     assert wells["role"].tolist() == ["C-", "C+", "C+", "treated", "blank"] and unusable.empty
     assert wells["concentration_uM"].notna().tolist() == [False] * 3 + [True, False]
-    assert "no row has the control 'typo'" in str(layout._parsed[2])
+    assert "no row has the control 'typo'" in str(parsed.notes)
 
 
 def test_sites_may_count_from_zero_and_plates_get_numbers(tmp_path):
@@ -261,14 +263,14 @@ def test_sites_may_count_from_zero_and_plates_get_numbers(tmp_path):
 def test_unusable_rows_are_counted_with_a_reason(tmp_path, row, reason):
     root = plate(tmp_path, ROWS)
     pd.DataFrame([*ROWS, row], columns=COLUMNS).to_csv(root / "metadata.csv", index=False)
-    wells, skipped = own.open_folder(root).wells(root)
+    wells, skipped, _ = own.open_folder(root).wells()
     assert len(wells) == 3 and len(skipped) == 1
     assert re.search(reason, skipped["reason"][0])
 
 
 def test_rows_that_contradict_each_other_are_all_left_out(tmp_path):
     rows = [*ROWS, ("P1", "B2", "1", "morphine", "300"), ("P1", "C1", "1", "x", "1"), ("P1", "C1", "2", "x", "2")]
-    wells, skipped = own.open_folder(plate(tmp_path, rows)).wells(tmp_path)
+    wells, skipped, _ = own.open_folder(plate(tmp_path, rows)).wells()
     assert wells["well_id"].unique().tolist() == ["P1_A01"]
     assert skipped["reason"].str.contains("more than once, and differently").sum() == 2
     assert skipped["reason"].str.contains("sites of well P1_C01 disagree on concentration_uM").sum() == 2
@@ -281,9 +283,9 @@ def _as(save):
 IMAGES = {
     "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-20]), "is truncated"),
     "empty": (lambda p: p.write_bytes(b""), "is empty"),
-    "text": (lambda p: p.write_bytes(b"hello, world; " * 9), "neither PNG nor TIFF"),
+    "text": (lambda p: p.write_bytes(b"hello, world; " * 9), "neither PNG nor TIFF nor BMP"),
     "a folder": (lambda p: (p.unlink(), p.mkdir()), "cannot be read"),
-    "palette": (lambda p: Image.fromarray(pixels(dtype="uint8")[0]).convert("P").save(p), "palette"),
+    "palette": (lambda p: Image.fromarray(pixels(dtype="uint8")[0]).convert("RGB").quantize(16).save(p), "palette"),
     "transparent": (lambda p: Image.new("RGBA", (10, 8)).save(p), "colour with transparency"),
     "colour": (lambda p: Image.new("RGB", (10, 8)).save(p), "3 plane"),
     "8-bit": (lambda p: Image.fromarray(pixels(dtype="uint8")[0]).save(p), "differ in size or type"),
@@ -310,7 +312,7 @@ def test_unusable_images_are_counted_with_a_reason(tmp_path, kind):
     spoil, reason = IMAGES[kind]
     root = plate(tmp_path / "p")
     spoil(root / "i" / "P1" / "A1_2_actin.png")
-    wells, skipped = own.open_folder(root).wells(root)
+    wells, skipped, _ = own.open_folder(root).wells()
     assert len(wells) == 2 and skipped["site_id"].tolist() == ["P1_A01_2"]
     assert re.search(reason, skipped["reason"][0]) and "i/P1/A1_2" in skipped["reason"][0]
 
@@ -319,7 +321,7 @@ def test_a_site_of_another_kind_is_left_out(tmp_path):
     root = plate(tmp_path)
     for channel in ("DNA", "actin"):
         Image.fromarray(pixels(dtype="uint8")[0]).save(root / "i" / "P1" / f"B2_1_{channel}.png")
-    wells, skipped = own.open_folder(root).wells(root)
+    wells, skipped, _ = own.open_folder(root).wells()
     assert len(wells) == 2 and "is 8x10 uint8, most sites are 8x10 uint16" in skipped["reason"][0]
 
 
@@ -329,7 +331,7 @@ def test_channels_that_an_image_names_otherwise(tmp_path):
     for name, order in (("A1_2", ["DNA", "actin"]), ("B2_1", ["actin", "DNA"])):
         said = {"axes": "CYX", "Channel": {"Name": order}}
         tifffile.imwrite(root / f"{name}.tif", pixels(), ome=True, photometric="minisblack", metadata=said)
-    wells, skipped = own.open_folder(root).wells(root)
+    wells, skipped, _ = own.open_folder(root).wells()
     assert wells["well"].tolist() == ["A01"] and "names its channels actin, DNA" in skipped["reason"][0]
 
 
@@ -340,7 +342,7 @@ def test_an_image_that_would_fill_the_memory_is_refused(tmp_path):
     content[16:24] = (60000).to_bytes(4, "big") * 2
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     path.write_bytes(content)
-    _, skipped = own.open_folder(root).wells(root)
+    skipped = own.open_folder(root).wells().skipped
     assert "60000 x 60000 pixels" in skipped["reason"][0]
 
 
@@ -349,10 +351,10 @@ def test_black_and_saturated_channels_are_odd_and_kept(tmp_path):
     Image.fromarray(np.zeros((8, 10), np.uint16)).save(root / "i" / "P1" / "A1_1_DNA.png")
     Image.fromarray(np.where(pixels()[0] > 2**15, 4095, 7).astype(np.uint16)).save(root / "i/P1/A1_2_actin.png")
     layout = own.open_folder(root)
-    wells, _ = layout.wells(root)
+    wells, _, odd = layout.wells()
     assert len(wells) == 3
-    assert layout.odd["what"].str.contains("channel DNA has a single grey value").any()
-    assert layout.odd["what"].str.contains("channel actin is saturated").any()
+    assert odd["what"].str.contains("channel DNA has a single grey value").any()
+    assert odd["what"].str.contains("channel actin is saturated").any()
 
 
 def test_an_ome_tiff_cannot_have_other_files_read(tmp_path):
@@ -368,7 +370,7 @@ def test_an_ome_tiff_cannot_have_other_files_read(tmp_path):
     (tmp_path / "p").mkdir()
     tifffile.imwrite(tmp_path / "p" / "x.ome.tif", pixels()[1], description=xml, metadata=None)
     with pytest.raises(ValueError, match="has 1 plane"):
-        own._decode(tmp_path / "p" / "x.ome.tif", 2, ("DNA", "actin"))
+        decoders.decode(tmp_path / "p" / "x.ome.tif", 2, ("DNA", "actin"))
 
 
 # ---- what is refused at once ----
@@ -431,7 +433,7 @@ def test_templates_name_their_columns(tmp_path):
 def test_no_image_at_all(tmp_path):
     root = plate(tmp_path, written=False)
     with pytest.raises(ValueError, match="none of the 3 site.*A1_1_DNA.png is missing"):
-        own.open_folder(root).wells(root)
+        own.open_folder(root).wells()
 
 
 def test_without_a_description_the_error_says_how_to_write_one(tmp_path):
@@ -481,7 +483,8 @@ def test_any_table_is_read_or_refused(tmp_path_factory, rows, separator):
     pd.DataFrame(rows, columns=COLUMNS).to_csv(root / "metadata.csv", index=False, sep=separator)
     layout = own.open_folder(root)
     try:
-        wells, unusable = layout.parse()
+        parsed = own.parse(root)
+        wells, unusable = parsed.wells, parsed.unusable
     except ValueError as error:
         assert "metadata.csv" in str(error)
         return
@@ -490,7 +493,7 @@ def test_any_table_is_read_or_refused(tmp_path_factory, rows, separator):
     blank = sum(all(not cell.strip() for cell in row) for row in rows)
     assert len(rows) - blank <= len(wells) + len(unusable) <= len(rows)
     with pytest.raises(ValueError, match=re.escape(str(root))):  # there is no image, and no name led to one elsewhere
-        layout.wells(root)
+        layout.wells()
 
 
 @settings(max_examples=60)
@@ -509,7 +512,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-SECTIONS = {section: st.dictionaries(st.sampled_from(keys), JSON) | JSON for section, keys in own.KEYS.items()}
+SECTIONS = {section: st.dictionaries(st.sampled_from(keys), JSON) | JSON for section, keys in description.KEYS.items()}
 
 
 @settings(max_examples=150)
@@ -554,7 +557,7 @@ def test_damaged_images_are_refused_by_name_or_read(tmp_path_factory, good_files
         path.write_bytes(content)
         planes = 1 if name == "PNG" else 2
         try:
-            found = own._decode(path, planes, ("DNA", "actin")[:planes])
+            found = decoders.decode(path, planes, ("DNA", "actin")[:planes])
         except ValueError as error:
             assert str(error)
         else:
@@ -582,6 +585,6 @@ def test_a_simulation_killed_in_its_first_write_goes_on(tmp_path):
     simulated.simulate(tmp_path / "s", screen, layout="own", jobs=1)
     root = tmp_path / "s"
     assert not list(root.rglob("*.partial"))
-    wells, skipped = own.open_folder(root).wells(root)
+    wells, skipped, _ = own.open_folder(root).wells()
     assert skipped["reason"].str.contains("truncated|no number|repeats").all()
-    assert own.open_folder(root).PIXEL_UM == 1.3 and own.open_folder(root).CHANNELS == ("DNA", "mito", "actin", "ER")
+    assert own.open_folder(root).pixel_um == 1.3 and own.open_folder(root).channels == ("DNA", "mito", "actin", "ER")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from zarr.codecs import ZstdCodec
 
-from gandl_lib import chunks
+from gandl_lib import chunks, datasets
 from gandl_lib.datasets import rxrx1, rxrx19a
 from gandl_lib.shards import Shards, write
 
@@ -210,13 +210,18 @@ def test_the_wells_table_survives(tmp_path_factory, names, dose):
     wells["concentration_uM"] = np.where(wells["compound"].eq(""), np.nan, dose)
     wells["role"] = "treated"
 
-    class Layout:  # a screen of one black pixel a site
-        __name__, CHANNELS, PIXEL_UM = "a.b", ("DNA",), 1.0
-        wells = staticmethod(lambda root, where: (wells, pd.DataFrame({"site_id": names, "reason": names})))
-        read = staticmethod(lambda root, row: np.zeros((1, 1, 1), np.uint8))
-
+    skipped = pd.DataFrame({"site_id": names, "reason": names})
+    layout = datasets.Layout(  # a screen of one black pixel a site
+        root=store,
+        name="b",
+        channels=("DNA",),
+        parse=lambda: wells,
+        look=lambda where, workers: datasets.Sites(wells, skipped, skipped),
+        read=lambda row: np.zeros((1, 1, 1), np.uint8),
+        measure=lambda: 1.0,
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gandl_lib.datasets.open_layout", lambda root: Layout())
+        patch.setattr("gandl_lib.datasets.open_layout", lambda root: layout)
         shards = Shards(write(store, store / "s.zarr"))
     pd.testing.assert_frame_equal(shards.wells, wells)
     assert shards.skipped["reason"].tolist() == names

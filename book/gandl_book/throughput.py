@@ -63,14 +63,14 @@ def rates(
     data, layout = Path(data), datasets.open_layout(data)
     chosen = np.unique(np.linspace(0, len(shards) - 1, sites).astype(int))
     rows = shards.wells.iloc[chosen].reset_index(drop=True)
-    if not np.array_equal(layout.read(data, rows.iloc[0]), shards.read(chosen[0])):
+    if not np.array_equal(layout.read(rows.iloc[0]), shards.read(chosen[0])):
         raise ValueError(f"{shards.path} was not made from {data}: the first image differs.")
     mask = np.zeros(len(shards), bool)
     mask[chosen] = True
 
     def decode() -> None:
         for row in rows.itertuples():
-            layout.read(data, row)
+            layout.read(row)
 
     def shard() -> None:
         nothing = pd.DataFrame(columns=["site_id", "reason"])

@@ -6,6 +6,7 @@ The images are `images/<experiment>/Plate<plate>/<well>_s<site>_w<channel>.png` 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -98,8 +99,23 @@ def select(wells: pd.DataFrame, where: str | None) -> pd.DataFrame:
     if not isinstance(keep, pd.Series) or keep.dtype != bool:
         raise ValueError(f"cannot select wells where {where!r}: not a yes/no question of the columns {columns}.")
     if not keep.any():
-        raise ValueError(f"no well satisfies {where!r}; the table has {len(wells)} sites with columns {columns}.")
+        raise ValueError(
+            f"no well satisfies {where!r}{_kinds(wells, where)}; the table has {len(wells)} sites with columns {columns}."
+        )
     return wells[keep].reset_index(drop=True)
+
+
+def _kinds(wells: pd.DataFrame, where: str) -> str:
+    """What the columns that a query names hold: a number is never equal to a text."""
+    said = []
+    for column in (c for c in wells if re.search(rf"\b{re.escape(c)}\b", where)):
+        numeric = pd.api.types.is_numeric_dtype(wells[column])
+        some = ", ".join(repr(v) for v in wells[column].drop_duplicates().head(4).tolist())
+        said.append(f"{column} holds {'numbers' if numeric else 'texts, written in quotes'}, for instance {some}")
+        if column == "plate":
+            ids = ", ".join(repr(v) for v in wells["plate_id"].drop_duplicates().head(4))
+            said.append(f"the names of plates are in plate_id: {ids}")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _read_csv(path: Path, **options: Any) -> pd.DataFrame:

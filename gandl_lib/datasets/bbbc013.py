@@ -36,6 +36,7 @@ import tifffile
 from PIL import Image
 
 from gandl_lib.datasets import _recursion
+from gandl_lib.datasets.layout import Layout, of_module
 from gandl_lib.wells import COLUMNS as WELLS_COLUMNS
 from gandl_lib.wells import validate
 
@@ -109,6 +110,11 @@ def parse(path: str | Path) -> pd.DataFrame:
     )
     wells = wells[[*WELLS_COLUMNS, "disputed"]]
     return validate(wells, str(path))
+
+
+def layout(root: str | Path) -> Layout:
+    """A folder of this layout."""
+    return of_module("bbbc013", root, find(root), globals())
 
 
 def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

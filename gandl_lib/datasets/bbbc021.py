@@ -22,6 +22,7 @@ import tifffile
 from tqdm import tqdm
 
 from gandl_lib.datasets import _recursion
+from gandl_lib.datasets.layout import Layout, of_module
 from gandl_lib.paths import inside
 from gandl_lib.wells import COLUMNS as WELLS_COLUMNS
 from gandl_lib.wells import validate
@@ -86,6 +87,11 @@ def parse(path: str | Path) -> pd.DataFrame:
     )
     more = [*dict.fromkeys(column for pair in _FILES for column in pair)]
     return validate(wells[[*WELLS_COLUMNS, "batch", "moa", *more]], str(path))
+
+
+def layout(root: str | Path) -> Layout:
+    """A folder of this layout."""
+    return of_module("bbbc021", root, _found(Path(root)), globals())
 
 
 def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

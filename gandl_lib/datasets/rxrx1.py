@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib.datasets import _recursion
+from gandl_lib.datasets.layout import Layout, of_module
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 """Files w1, w2, w3, w4, w6: Hoechst (DNA), concanavalin A (ER), phalloidin (actin), SYTO 14 (RNA, nucleoli), wheat germ
@@ -67,6 +68,11 @@ def parse(path: str | Path) -> pd.DataFrame:
         role=np.where(untreated, "untreated", "treated").astype(object),
     )
     return _recursion.finish(wells, path)
+
+
+def layout(root: str | Path) -> Layout:
+    """A folder of this layout."""
+    return of_module("rxrx1", root, Path(root) / _recursion.METADATA, globals())
 
 
 def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

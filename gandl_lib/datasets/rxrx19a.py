@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from gandl_lib.datasets import _recursion
+from gandl_lib.datasets.layout import Layout, of_module
 
 CHANNELS = ("DNA", "ER", "actin", "RNA", "golgi")
 """Files w1 to w5: Hoechst (DNA), concanavalin A (ER), phalloidin (actin), SYTO 14 (RNA, nucleoli), wheat germ
@@ -77,6 +78,11 @@ def parse(path: str | Path) -> pd.DataFrame:
         role=_role(condition, text["treatment"].ne("")),
     )
     return _recursion.finish(wells, path)
+
+
+def layout(root: str | Path) -> Layout:
+    """A folder of this layout."""
+    return of_module("rxrx19a", root, Path(root) / _recursion.METADATA, globals())
 
 
 def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

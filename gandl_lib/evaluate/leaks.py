@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -23,14 +22,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gandl_lib.evaluate.separability import TASKS, Task, separability
 from gandl_lib.profiles import check, normalise
+from gandl_lib.wells import place
 
 ZONE = "C- near the edge vs inside"
-
-
-def place(well: str) -> tuple[int, int]:
-    """Row and column of a well, from 0: `A01` is (0, 0), `AA02` is (26, 1)."""
-    letters = well.rstrip("0123456789")
-    return reduce(lambda n, letter: 26 * n + ord(letter) - 64, letters, 0) - 1, int(well[len(letters) :]) - 1
 
 
 def position_only(profiles: AnnData) -> AnnData:

@@ -8,13 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from gandl_lib.evaluate.leaks import place
 from gandl_lib.plots.page import ROLES, WIDTH, canvas, drawn
-
-
-def letters(row: int) -> str:
-    """The name of a row, the inverse of `leaks.place`: 0 is `A`, 26 is `AA`."""
-    return letters(row // 26 - 1) + chr(65 + row % 26) if row >= 26 else chr(65 + row)
+from gandl_lib.wells import letters, place
 
 
 @drawn

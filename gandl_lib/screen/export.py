@@ -39,7 +39,7 @@ from zarr.codecs import ZstdCodec
 from gandl_lib import files, profiles
 from gandl_lib.datasets import METADATA, own
 from gandl_lib.shards import Shards
-from gandl_lib.wells import COLUMNS
+from gandl_lib.wells import COLUMNS, ROLES
 
 TABLES = (".csv", ".csv.gz", ".parquet")
 OME_ZARR = ".ome.zarr"
@@ -141,7 +141,10 @@ def write_folder(shards: Shards, out: str | Path) -> Path:
     plates = _plate_names(shards)
     names = [f"{plates[w.plate_id]}/{w.well}_s{w.site}.ome.tif" for w in wells.itertuples()]
 
-    experiment = wells["experiment"] + "_"
+    apart = [
+        " | " if p.startswith(f"{e} | ") else "_" for p, e in zip(wells["plate_id"], wells["experiment"], strict=True)
+    ]
+    experiment = wells["experiment"] + apart
     has_batch = [p.startswith(e) for p, e in zip(wells["plate_id"], experiment, strict=True)]
     table = pd.DataFrame(
         {
@@ -161,7 +164,8 @@ def write_folder(shards: Shards, out: str | Path) -> Path:
     (partial / own.MAPPINGS[0]).write_text(_description(shards), encoding="utf-8")
     if shards.simulated:
         (partial / "simulation.json").write_text(json.dumps({"pixel_um": shards.pixel_um}) + "\n")
-    read_back, unusable = own.open_folder(partial).parse()
+    parsed = own.parse(partial)
+    read_back, unusable = parsed.wells, parsed.unusable
     lost = [c for c in COLUMNS if c not in ("condition", "plate") and not read_back[c].equals(wells[c])]
     if len(unusable) or lost:
         said = unusable["reason"].iloc[0] if len(unusable) else f"its {lost[0]} would not come back as it is"
@@ -197,7 +201,7 @@ def _description(shards: Shards) -> str:
         return json.dumps(value, ensure_ascii=False)
 
     columns = {key: key for key in ("plate", "well", "site", "compound", "concentration", "cell_type", "batch")}
-    roles = [role for role in own.ROLES if role != "treated"]  # those are what has a compound
+    roles = [role for role in ROLES if role != "treated"]  # those are what has a compound
     lines = ["[columns]", *(f"{key} = {text(name)}" for key, name in (columns | {"control": "role"}).items())]
     lines += ["", "[concentration]", 'unit = "uM"', 'decimal = "."']
     lines += ["", "[controls]", *(f"{text(role)} = [{text(role)}]" for role in roles)]

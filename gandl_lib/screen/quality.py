@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from gandl_lib.evaluate.leaks import place
+from gandl_lib.wells import place
 
 ALL = "all plates"
 CONTROLS_HEADER = ("method", "cell_type", "plate_id", "n_positive", "n_negative", "ssmd", "ssmd_low", "ssmd_high",

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +55,7 @@ CROP_UM = 40.0
 class Found:
     """What lies in a folder, images looked at."""
 
-    layout: Any
+    layout: datasets.Layout
     wells: pd.DataFrame
     skipped: pd.DataFrame
     odd: pd.DataFrame
@@ -83,7 +82,7 @@ class Found:
             "doses of a compound": "none"
             if doses.empty
             else " to ".join(map(str, dict.fromkeys([doses.min(), doses.max()]))),
-            "channels": ", ".join(self.layout.CHANNELS),
+            "channels": ", ".join(self.layout.channels),
             "images": f"{self.shape[1]} x {self.shape[2]} pixels of {self.pixel_um:g} µm, {self.dtype}",
         }
         return pd.DataFrame({"what": list(rows), "found": [str(v) for v in rows.values()]})
@@ -129,7 +128,7 @@ def screen(
     if dry_run or not store.exists():
         found = look(data, where, workers)
         _print(found)
-    about = (found.layout.CHANNELS, found.shape, found.pixel_um) if found else _about(Shards(store))
+    about = (found.layout.channels, found.shape, found.pixel_um) if found else _about(Shards(store))
     network = _network(weights, train, *about)
     if dry_run:
         print(f"Embedding: {_plan(network, images)}. This was a dry run; nothing was written.")
@@ -178,13 +177,12 @@ def look(data: Path, where: str | None = None, workers: int = 2) -> Found:
             f"{error}\n\nA first draft of {own.MAPPINGS[0]}, guessed from the names of the columns; complete it, "
             f"check it, and save it as {data / own.MAPPINGS[0]}:\n\n{own.draft(table)}"
         ) from None
-    wells, skipped = layout.wells(data, where, workers) if isinstance(layout, own.Own) else layout.wells(data, where)
-    first = layout.read(data, wells.iloc[0])
+    wells, skipped, odd = layout.wells(where, workers)
+    first = layout.read(wells.iloc[0])
     simulation = data / "simulation.json"
-    pixel_um = layout.PIXEL_UM
+    pixel_um = layout.pixel_um
     if simulation.is_file():
         pixel_um = float(json.loads(simulation.read_text()).get("pixel_um", pixel_um))
-    odd = getattr(layout, "odd", pd.DataFrame(columns=["what", "count", "first"]))
     odd = pd.concat([odd, _design(wells, pixel_um, first.shape)], ignore_index=True)
     return Found(layout, wells, skipped, odd, first.shape, first.dtype.name, pixel_um)
 
@@ -201,6 +199,9 @@ def _design(sites: pd.DataFrame, pixel_um: float, shape: tuple[int, ...]) -> pd.
         if len(lacking):
             rows.append((f"plates with fewer than {axes.MIN_WELLS} {what} controls ({role})", len(lacking), lacking[0]))
     treated = wells[wells["role"] == "treated"]
+    if counts["C+"].sum() == 0 and len(treated):
+        what = "no positive control (C+): no efficacy, hits by efficacy or EC50 can be judged, only distance from C-"
+        rows.append((what if counts["C-"].sum() else "no control at all: no compound can be judged", 1, ""))
     doses = treated.groupby("compound")["concentration_uM"].nunique()
     if len(few := doses[doses < dose_response.MIN_DOSES]):
         rows.append((f"compounds with fewer than {dose_response.MIN_DOSES} doses: no curve", len(few), few.index[0]))
@@ -343,6 +344,7 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
         else:
             notes.append("No compound has a concentration: hits are judged by their mean, and there are no curves.")
             made("dose_response", lambda: _without_doses(scores))
+    # Screens without C+ are judged by replicates and by distance from C- (`evaluate hits`): its table is made here.
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))
     quantities = [c for c in described if c.startswith("intensity_")] + (["efficacy"] if scores is not None else [])
     made("edge_effects", lambda: quality.edges(described, quantities))
@@ -377,7 +379,7 @@ def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> p
 
 @contextmanager
 def _noted():
-    """Collect warnings as sentences instead of printing them; what a solver murmurs is no sentence."""
+    """Collect warnings as sentences instead of printing them; those of solvers that did not converge are left out."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

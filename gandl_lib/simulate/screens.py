@@ -47,6 +47,7 @@ from gandl_lib import files
 from gandl_lib.datasets import rxrx1, rxrx19a, select
 from gandl_lib.processes import for_each
 from gandl_lib.simulate import cells, chance, optics
+from gandl_lib.wells import letters, place
 
 STAINS_OF_FILES = {"rxrx19a": (0, 1, 2, 3, 4), "rxrx1": (0, 1, 2, 3, 5, 4), "own": (0, 5, 2, 1)}
 """Which of `cells.STAINS` lies in files w1, w2, ... of each layout. RxRx1 keeps its mitochondria in w5. `own` has
@@ -59,7 +60,7 @@ CONTROL_COLUMNS = (8, 16, 24, 32, 40)
 """Columns of RxRx19a's plates that hold all Mock, UV and blank wells and nothing else."""
 
 _UNSEEN = ("HEPG2", "HUVEC", "RPE", "U2OS")
-_LETTERS = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "AA", "AB", "AC", "AD", "AE", "AF"]
+_LETTERS = [letters(row) for row in range(32)]
 _ROWS, _COLUMNS = _LETTERS[1:31], range(2, 48)
 _KINDS = ("antiviral", "inert", "narrow", "toxic", "antiviral", "inert", "antiviral", "inert", "antiviral", "inert")
 """What made-up compounds are, in turn. narrow: helps, then kills. Their names say it: sim-narrow-03."""
@@ -411,9 +412,9 @@ def _rows(
 ) -> pd.DataFrame:
     """Metadata of one plate from its (place, contents) pairs, in reading order."""
     rows = []
-    for place, contents in sorted(wells, key=lambda well: (len(well[0]), well[0])):
-        well_id = f"{experiment}_{plate}_{place}"
-        batch = [_cell_type(experiment), *([dataset] if dataset else []), experiment, str(plate), place]
+    for well, contents in sorted(wells, key=lambda pair: (len(pair[0]), pair[0])):
+        well_id = f"{experiment}_{plate}_{well}"
+        batch = [_cell_type(experiment), *([dataset] if dataset else []), experiment, str(plate), well]
         rows += [(f"{well_id}_{site}", well_id, *batch, str(site), *contents) for site in range(1, sites + 1)]
     return pd.DataFrame(rows).reindex(columns=range(len(columns)), fill_value="").set_axis(list(columns), axis=1)
 
@@ -500,7 +501,7 @@ def _optics(screen: Screen, seed: int, plate_id: str) -> dict[str, np.ndarray]:
 def _place(well: str, layout: str) -> tuple[float, float]:
     """Where a well lies on its plate, from (-1, -1) at A01 to (1, 1)."""
     rows, columns = {"rxrx19a": (32, 48), "rxrx1": (16, 24), "own": (8, 12)}[layout]
-    row, column = _LETTERS.index(well.rstrip("0123456789")), int(well.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) - 1
+    row, column = place(well)
     return 2 * row / (rows - 1) - 1, 2 * column / (columns - 1) - 1
 
 

@@ -33,4 +33,4 @@ from gandl_lib.plots.doses import curve, dose_curves
 from gandl_lib.plots.images import centre, channel_strip, composite, examples, montage, scale_bar, shown, unit
 from gandl_lib.plots.maps import pca_views
 from gandl_lib.plots.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png, show, table
-from gandl_lib.plots.plates import letters, well_map
+from gandl_lib.plots.plates import well_map

@@ -10,9 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gandl_lib.evaluate.leaks import place
 from gandl_lib.plots.page import BLACK, CHANNELS, CYCLE, GREY, ROLES, WHITE, WIDTH, canvas, drawn, in_words
-from gandl_lib.plots.plates import letters
+from gandl_lib.wells import letters, place
 
 
 @drawn
