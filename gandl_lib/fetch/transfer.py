@@ -92,7 +92,7 @@ class Client:
         """The length of a file in bytes, if the server tells."""
 
         def attempt() -> int | None:
-            with self._ask(url, "HEAD") as answer:
+            with self.ask(url, "HEAD") as answer:
                 return _integer(answer.headers.get("Content-Length"))
 
         return self._patiently(url, attempt)
@@ -101,7 +101,7 @@ class Client:
         """The length and the validator of a file that the server gives parts of; FetchError where it does not."""
 
         def attempt() -> tuple[int, str]:
-            with self._ask(url, Range="bytes=0-0") as answer:
+            with self.ask(url, Range="bytes=0-0") as answer:
                 _, size = _content_range(answer)
                 if answer.status_code != 206 or size is None:
                     raise Again("the server gives no parts of this archive; name a mirror that does (--urls)")
@@ -136,79 +136,14 @@ class Client:
             FetchError: it cannot be had.
             Changed: there is a span, and the server has another version.
         """
-        partial, note = partial_path(path), partial_path(path, ".validator")
-
-        def reached() -> int:
-            return partial.stat().st_size if partial.exists() else 0
-
-        def discard(reason: str) -> Again:
-            note.unlink(missing_ok=True)
-            partial.unlink(missing_ok=True)
-            return Again(reason)
-
-        def attempt() -> None:
-            have, known = reached(), _read_note(note, span)
-            if not known or (span and (known != validator or have > span[1] - span[0])):
-                have, known = 0, validator
-            if not span or have < span[1] - span[0]:
-                transfer(have, known)
-            if check is not None:
-                try:
-                    check(partial)
-                except Again as error:
-                    raise discard(str(error)) from None
-
-        def transfer(have: int, known: str) -> None:
-            first = (span[0] if span else 0) + have
-            headers = {"Range": f"bytes={first}-{span[1] - 1 if span else ''}"} if span or have else {}
-            if headers and known:
-                headers["If-Range"] = known
-            with self._ask(url, **headers) as answer:
-                found, (at, total) = _validator(answer), _content_range(answer)
-                if span and found and known and found != known:
-                    raise Changed
-                if answer.status_code == 416:
-                    if not span and have and total == have:
-                        return  # whole already
-                    raise discard("the server says that there is no such part of the file")
-                if answer.status_code == 200:
-                    if span:
-                        raise Again("the server ignores that only a part of the file was asked for")
-                    have, total = 0, _integer(answer.headers.get("Content-Length"))
-                elif not headers or at != first or (found and known and found != known):
-                    raise discard("the server sent another part or version of the file than was asked for")
-                expected = span[1] - span[0] if span else total
-                if limit is not None and expected is not None and expected > limit:
-                    raise FetchError(f"{url}: refused: {expected:,} bytes, over the limit of {limit:,}")
-                most = limit if expected is None else expected
-                with open(partial, "ab" if have else "wb") as file:
-                    if not have:  # after the old content is gone: a note never stands beside another version
-                        note.write_text(json.dumps([found or known, span]))
-                    for chunk in answer.iter_content(CHUNK):
-                        if self.stop.is_set():
-                            raise Stopped
-                        have += len(chunk)
-                        if most is not None and have > most:
-                            raise discard(f"the server sends more than {most:,} bytes")
-                        file.write(chunk)
-                chunked = "chunked" in answer.headers.get("Transfer-Encoding", "")
-            if expected is not None and have < expected:
-                raise Again(f"the connection ended after {have:,} of {expected:,} bytes")
-            if expected is None and not chunked and not finds_end:
-                confirm_end(have, found)
-
-        def confirm_end(have: int, known: str) -> None:
-            """Where the server did not say how long a file is, ask for what comes after its end."""
-            with self._ask(url, Range=f"bytes={have}-", **({"If-Range": known} if known else {})) as answer:
-                if answer.status_code != 416 or _content_range(answer)[1] not in (None, have):
-                    raise discard("the server does not say how long the file is")
-
-        self._patiently(url, attempt, reached)
+        file, note = partial_path(path), partial_path(path, ".validator")
+        part = _Part(self, url, file, note, span, validator, check, limit, finds_end)
+        self._patiently(url, part.bring, part.have)
         # In this order a kill leaves nothing that a later run would not use or overwrite.
-        note.unlink(missing_ok=True)
+        part.note.unlink(missing_ok=True)
         if result is not None:
-            partial.unlink()
-        os.replace(result or partial, path)
+            part.file.unlink()
+        os.replace(result or part.file, path)
 
     def _patiently(self, url: str, attempt: Callable[[], _T], reached: Callable[[], int] = lambda: 0) -> _T:
         """The result of `attempt`, tried until it succeeds or has failed too often. `reached`: bytes brought so far."""
@@ -229,7 +164,7 @@ class Client:
             (patience.sleep or self.stop.wait)(jittered_s if wait_s is None else wait_s + 0.1 * jittered_s)
 
     @contextmanager
-    def _ask(self, url: str, method: str = "GET", **headers: str) -> Iterator[requests.Response]:
+    def ask(self, url: str, method: str = "GET", **headers: str) -> Iterator[requests.Response]:
         """An answer of status 200, 206 or 416 whose body is still to be read; else `Again` or `FetchError`."""
         if self.stop.is_set():
             raise Stopped
@@ -265,6 +200,94 @@ class Client:
             session.max_redirects = 5
             self._sessions.append(session)
         return self._mine.session
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One download under way; the arguments of `Client.download`. `note` says which version `file` begins."""
+
+    client: Client
+    url: str
+    file: Path
+    note: Path
+    span: tuple[int, int] | None
+    validator: str
+    check: Callable[[Path], object] | None
+    limit: int | None
+    finds_end: bool
+
+    def have(self) -> int:
+        """Bytes brought so far."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def bring(self) -> None:
+        """Bring what is missing, and check the whole."""
+        have, known, span = self.have(), _read_note(self.note, self.span), self.span
+        if not known or (span and (known != self.validator or have > span[1] - span[0])):
+            have, known = 0, self.validator
+        if not span or have < span[1] - span[0]:
+            self._transfer(have, known)
+        if self.check is not None:
+            try:
+                self.check(self.file)
+            except Again as error:
+                raise self._discard(str(error)) from None
+
+    def _discard(self, reason: str) -> Again:
+        self.note.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
+        return Again(reason)
+
+    def _transfer(self, have: int, known: str) -> None:
+        """Ask from byte `have` on, of the version `known`, and write what comes."""
+        span = self.span
+        first = (span[0] if span else 0) + have
+        headers = {"Range": f"bytes={first}-{span[1] - 1 if span else ''}"} if span or have else {}
+        if headers and known:
+            headers["If-Range"] = known
+        with self.client.ask(self.url, **headers) as answer:
+            found, (at, total) = _validator(answer), _content_range(answer)
+            if span and found and known and found != known:
+                raise Changed
+            if answer.status_code == 416:
+                if not span and have and total == have:
+                    return  # whole already
+                raise self._discard("the server says that there is no such part of the file")
+            if answer.status_code == 200:
+                if span:
+                    raise Again("the server ignores that only a part of the file was asked for")
+                have, total = 0, _integer(answer.headers.get("Content-Length"))
+            elif not headers or at != first or (found and known and found != known):
+                raise self._discard("the server sent another part or version of the file than was asked for")
+            expected = span[1] - span[0] if span else total
+            if self.limit is not None and expected is not None and expected > self.limit:
+                raise FetchError(f"{self.url}: refused: {expected:,} bytes, over the limit of {self.limit:,}")
+            have = self._write(answer, have, found or known, self.limit if expected is None else expected)
+            chunked = "chunked" in answer.headers.get("Transfer-Encoding", "")
+        if expected is not None and have < expected:
+            raise Again(f"the connection ended after {have:,} of {expected:,} bytes")
+        if expected is None and not chunked and not self.finds_end:
+            self._confirm_end(have, found)
+
+    def _write(self, answer: requests.Response, have: int, validator: str, most: int | None) -> int:
+        """Write a body behind the `have` bytes that are there; returns how many there are then."""
+        with open(self.file, "ab" if have else "wb") as file:
+            if not have:  # after the old content is gone: a note never stands beside another version
+                self.note.write_text(json.dumps([validator, self.span]))
+            for chunk in answer.iter_content(CHUNK):
+                if self.client.stop.is_set():
+                    raise Stopped
+                have += len(chunk)
+                if most is not None and have > most:
+                    raise self._discard(f"the server sends more than {most:,} bytes")
+                file.write(chunk)
+        return have
+
+    def _confirm_end(self, have: int, known: str) -> None:
+        """Where the server did not say how long a file is, ask for what comes after its end."""
+        with self.client.ask(self.url, Range=f"bytes={have}-", **({"If-Range": known} if known else {})) as answer:
+            if answer.status_code != 416 or _content_range(answer)[1] not in (None, have):
+                raise self._discard("the server does not say how long the file is")
 
 
 def partial_path(path: Path, what: str = "") -> Path:
