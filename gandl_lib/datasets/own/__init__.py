@@ -7,8 +7,8 @@ instruments and drafts what is missing.
 **What is read.** Wells: `A1`, `a01`, `A-01`, `r01c02`. Concentrations: numbers, with a unit of their own if they have
 one (`10 nM`). Images: grey PNG, TIFF and BMP, 8 or 16 bit. **What is left out, and counted**: a site whose row or
 images are unusable, with the reason. Every image is decoded once, so that nothing fails hours later. **What is refused
-at once**: a table or a screen.toml that nobody could make sense of. Swapped channels can be noticed only where an OME-TIFF
-names its channels.
+at once**: a table or a screen.toml that nobody could make sense of. Swapped channels can be noticed only where an
+OME-TIFF names its channels.
 """
 
 from __future__ import annotations
