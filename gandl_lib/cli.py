@@ -322,8 +322,8 @@ def screen(
     """A whole plate of your own: look, embed, evaluate, and write a report; the same command resumes.
 
     Args:
-        data: folder with metadata.csv, images, and a screen.toml: a small text file that says which column is the plate,
-            the well, the compound and its dose, which words mark the controls, and how files are named.
+        data: folder with metadata.csv, images, and a screen.toml: a small text file that says which column is the
+            plate, the well, the compound and its dose, which words mark controls, and how files are named.
         out: folder for the report, the profiles and the tables.
         where: pandas query over the wells table, to take a part only.
         weights: network to embed with, instead of the shipped one that knows these channels.

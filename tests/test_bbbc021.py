@@ -51,7 +51,7 @@ def test_files_of_other_names_in_another_order_become_dna_actin_tubulin(tmp_path
     pd.DataFrame(rows).to_csv(tmp_path / (TABLE + ".gz"), index=False)
     known = pd.DataFrame({"compound": ["taxol", "DMSO", "x"], "concentration": [0.3, 0, 1], "moa": ["M", "DMSO", "N"]})
     known.to_csv(tmp_path / "BBBC021_v1_moa.csv", index=False)
-    assert open_layout(tmp_path) is bbbc021
+    assert open_layout(tmp_path).name == "bbbc021"
     wells, skipped = bbbc021.wells(tmp_path)
     assert skipped.empty and wells["site_id"].tolist() == ["Week4_27481_G10_3", "Week4_27481_B02_3"]
     assert wells[["experiment", "batch", "plate", "site", "cell_type"]].drop_duplicates().to_numpy().tolist() == [

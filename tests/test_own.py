@@ -463,6 +463,46 @@ def test_toml_and_json_say_the_same(tmp_path):
         own.open_folder(root)
 
 
+# ---- never a silent change of result ----
+
+
+def test_two_sites_that_name_one_file_are_refused(tmp_path):
+    for files, lacking in (("i/P1/{Pos}_1_{channel}.png", "{F}"), ("i/{Barcode}/A1_{F}_{channel}.png", "{Pos}")):
+        root = plate(
+            tmp_path, [*ROWS[:2], ("P1", "B2", "2", "x", "3")], images=DESCRIPTION["images"] | {"files": files}
+        )
+        try:
+            reasons = own.parse(root).unusable["reason"]
+        except ValueError as error:
+            reasons = pd.Series([str(error)])
+        assert reasons.str.contains(re.escape(lacking)).all() and reasons.str.contains("and so does line").all()
+
+
+@settings(max_examples=40)
+@given(spelled=st.sampled_from(["dmso", "Dmso", "DMSO (0.1%)", "0.1 % DMSO", "DMSO control", "d-mso", "DMSO 1%"]))
+def test_a_control_in_another_spelling_is_asked_about(tmp_path_factory, spelled):
+    rows = [("P1", "A1", "1", "DMSO", ""), ("P1", "A2", "1", spelled, ""), ("P1", "A3", "1", "x", "3")]
+    columns, root = DESCRIPTION["columns"] | {"control": "Drug"}, tmp_path_factory.mktemp("spelled")
+    plate(root, rows, written=False, columns=columns, controls={"C-": ["DMSO"]})
+    with pytest.raises(ValueError, match=re.escape(repr(spelled))):
+        own.parse(root)
+    plate(root, rows, written=False, columns=columns, controls={"C-": ["DMSO"], "treated": [spelled]})
+    assert own.parse(root).wells["role"].tolist() == ["C-", "treated", "treated"]
+
+
+@settings(max_examples=40)
+@given(
+    white=st.booleans(), order=st.sampled_from("<>"), packed=st.sampled_from([None, "deflate", "lzw"]),
+    dtype=st.sampled_from(["uint8", "uint16"]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_tiff_tags_change_no_pixel(tmp_path_factory, white, order, packed, dtype, seed):
+    image, path = pixels(seed, 1, dtype=dtype), tmp_path_factory.mktemp("tags") / "x.tif"
+    stored = np.iinfo(dtype).max - image if white else image
+    photometric = "miniswhite" if white else "minisblack"
+    tifffile.imwrite(path, stored[0], photometric=photometric, byteorder=order, compression=packed)
+    np.testing.assert_array_equal(decoders.decode(path, 1, ("DNA",)), image)
+
+
 # ---- fuzz ----
 
 CELLS = st.one_of(

@@ -103,14 +103,14 @@ def test_an_interrupted_simulation_goes_on_to_the_same_bytes(small, tmp_path, mo
 def test_the_loader_of_the_real_screen_reads_it_whole(small):
     metadata, truth, sites = plan(SMALL, seed=3)
     layout = open_layout(small)
-    wells, skipped = layout.wells(small)
-    assert layout is rxrx19a and skipped.empty
+    wells, skipped, _ = layout.wells()
+    assert layout.name == "rxrx19a" and skipped.empty
     text = pd.read_csv(small / "metadata.csv", dtype=str, keep_default_na=False)
     assert list(text.columns) == [*rxrx19a.COLUMNS, "SMILES"]
     pd.testing.assert_frame_equal(text, metadata)
     for row, site in zip(wells.itertuples(), sites, strict=True):
         assert (row.site_id, row.well_id, row.plate_id) == (site.site_id, site.well_id, site.plate_id)
-    np.testing.assert_array_equal(layout.read(small, wells.iloc[5]), render(SMALL, 3, sites[5]))
+    np.testing.assert_array_equal(layout.read(wells.iloc[5]), render(SMALL, 3, sites[5]))
     pd.testing.assert_frame_equal(pd.read_csv(small / "truth.csv"), truth)
     assert ",".join(truth.columns) == "cell_type,compound,effective,ec50_uM,hill,emax,toxic_uM"
     record = json.loads((small / "simulation.json").read_text())
@@ -119,8 +119,8 @@ def test_the_loader_of_the_real_screen_reads_it_whole(small):
 
 def test_rxrx1_has_four_unseen_cell_types_and_six_channels(tmp_path):
     out = simulate(tmp_path / "rxrx1", SMALL, seed=3, layout="rxrx1", jobs=1)
-    wells, skipped = open_layout(out).wells(out)
-    assert open_layout(out) is rxrx1 and skipped.empty
+    wells, skipped, _ = open_layout(out).wells()
+    assert open_layout(out).name == "rxrx1" and skipped.empty
     assert sorted(set(wells["cell_type"])) == ["HEPG2", "HUVEC", "RPE", "U2OS"]
     assert set(wells["role"]) == {"treated", "untreated"}
     assert len(list(out.rglob("*.png"))) == 6 * len(wells)

@@ -100,7 +100,8 @@ def select(wells: pd.DataFrame, where: str | None) -> pd.DataFrame:
         raise ValueError(f"cannot select wells where {where!r}: not a yes/no question of the columns {columns}.")
     if not keep.any():
         raise ValueError(
-            f"no well satisfies {where!r}{_kinds(wells, where)}; the table has {len(wells)} sites with columns {columns}."
+            f"no well satisfies {where!r}; the table has {len(wells)} sites with columns "
+            f"{columns}{_kinds(wells, where)}."
         )
     return wells[keep].reset_index(drop=True)
 

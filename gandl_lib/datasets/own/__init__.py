@@ -4,11 +4,11 @@
 concentrations; `disk` compares it with what lies there; `decoders` reads images; `vendors` knows the exports of
 instruments and drafts what is missing.
 
-**What is read.** Wells: `A1`, `a01`, `A-01`, `r01c02`. Concentrations: numbers, with a unit of their own if they have one
-(`10 nM`). Images: grey PNG, TIFF and BMP, 8 or 16 bit. **What is left out, and counted**: a site whose row or images are
-unusable, with the reason. Every image is decoded once, so that nothing fails hours later. **What is refused at once**: a
-table or a screen.toml that nobody could make sense of. Swapped channels can be noticed only where an OME-TIFF names its
-channels.
+**What is read.** Wells: `A1`, `a01`, `A-01`, `r01c02`. Concentrations: numbers, with a unit of their own if they have
+one (`10 nM`). Images: grey PNG, TIFF and BMP, 8 or 16 bit. **What is left out, and counted**: a site whose row or
+images are unusable, with the reason. Every image is decoded once, so that nothing fails hours later. **What is refused
+at once**: a table or a screen.toml that nobody could make sense of. Swapped channels can be noticed only where an
+OME-TIFF names its channels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from gandl_lib.datasets._recursion import METADATA, Kind, part, select
+from gandl_lib.datasets._recursion import Kind, part, select
 from gandl_lib.datasets.layout import Layout, Sites, odd
 from gandl_lib.datasets.own import decoders, table
 from gandl_lib.datasets.own.description import MAPPINGS, Description, describe, draft, find

@@ -12,7 +12,7 @@ A folder is read by this module if `screen.toml` (or `screen.json`, of the same 
     control = "Kind"                # whose values [controls] explains; may be the compound's column
     cell_type = "Cells"
     batch = "Run"
-    channel = "ChannelName"         # only where a row is an image and not a site: whose values [images] channels explains
+    channel = "ChannelName"         # only where a row is an image; [images] channels explains its values
 
     [concentration]
     unit = "nM"                     # pM, nM, uM, mM or M

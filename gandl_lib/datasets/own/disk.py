@@ -20,7 +20,7 @@ NEAR = 3
 
 
 def plain(name: str, root: Path) -> str:
-    """A name as tables write it, relative to the folder and with `/`: Windows separators, `./`, `//`, a full path inside.
+    r"""A name as tables write it, relative to the folder, with `/`: from `\\`, `./`, `//`, a full path.
 
     What leads out of the folder stays as it is, for whoever opens it to refuse.
     """

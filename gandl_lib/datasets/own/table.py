@@ -200,7 +200,7 @@ def _ask_about_spellings(rows: _Rows, control: pd.Series) -> None:
     raise ValueError(
         f"{rows.path}: is this a control in another spelling? {', '.join(values)}"
         f"{' and others' if len(alike) > 6 else ''}. Add {', '.join(map(repr, alike))} to "
-        f'"{said.controls[meant]}" in [controls] of {said.path.name}, or to "treated" = [...] there if it is a compound.'
+        f'"{said.controls[meant]}" in [controls] of {said.path.name}, or to "treated" = [...] if a compound.'
     )
 
 
@@ -321,9 +321,7 @@ def _one_row_a_site(rows: _Rows, wells: pd.DataFrame) -> pd.DataFrame:
         if lacking := [c for c in said.channels if c not in by_channel]:
             rows.reasons.setdefault(line, f"line {line}: {site_id} has no row of channel {', '.join(lacking)}")
         elif twice := site["_channel"][site["_channel"].duplicated()].tolist():
-            rows.reasons.setdefault(
-                line, f"line {line}: {site_id} has several rows of channel {twice[0]}; planes, times?"
-            )
+            rows.reasons.setdefault(line, f"line {line}: {site_id} has several rows of channel {twice[0]}")
         bad = [rows.reasons[one] for one in site.index if one in rows.reasons]
         if bad:
             rows.reasons[line] = bad[0]

@@ -1,4 +1,4 @@
-"""Concentrations as people write them: `10`, `0,5`, `1.000,5`, `10 nM`, `5 µmol/L`, `1 000`; in micromoles per litre."""
+"""Concentrations as people write them: `10`, `0,5`, `10 nM`, `5 µmol/L`, `1 000`; in micromoles per litre."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unit_of(text: Any) -> str | None:
 
 
 def decimal_of(amounts: pd.Series, path: Path, description: Path) -> tuple[str, str]:
-    """How a column writes its decimals: `"."` or `","`, and why a row that does otherwise is not read ("" if none does).
+    """How a column writes its decimals: `"."` or `","`, and why a row with the other sign is not read, or "".
 
     Where both signs stand for decimals, the commoner one is taken; `concentration` then refuses rows with the other,
     and rows that could be either.
