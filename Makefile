@@ -14,10 +14,10 @@ export PATH := $(BIN):$(PATH)
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: help book test test-long lint bench lock notebooks kernels bundle sphinx clean
+.PHONY: help book test test-long test-cluster test-store lint bench lock notebooks kernels bundle sphinx clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Every time a job ends, Snakemake begins to wake up once more each timespan, of a second if nothing is said: by the end
 # a tenth of a core does nothing else.
@@ -26,11 +26,20 @@ book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=qu
 	@echo "The book is _build/html/index.html"
 
 test: lint  ## all checks and tests, the tiny profile end to end last
-	pytest -m "not workflow and not long"
+	pytest -m "not workflow and not long and not cluster and not store"
 	pytest -m workflow --capture=no
 
 test-long: $(READY)  ## what takes long: more than fifty killed runs
 	pytest -m long
+
+test-cluster: $(READY)  ## the workflow on a Slurm cluster of its own, which root of a Debian or Ubuntu gets installed
+	python tests/cluster.py install
+	pip install --quiet -c requirements.lock.txt -e '.[cluster]'
+	pytest -m cluster --capture=no
+
+test-store: $(READY)  ## shards in an S3 server of its own
+	pip install --quiet -c requirements.lock.txt -e '.[s3]' 'moto[s3,server]>=5'
+	pytest -m store
 
 lint: $(READY)  ## style and import directions
 	ruff check .

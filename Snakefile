@@ -9,7 +9,11 @@
 
 import fcntl
 import os
+import re
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -28,6 +32,29 @@ try:
         left_behind.unlink()
 except BlockingIOError:
     pass
+
+
+def end_orphans():
+    """Cancel what an earlier run of this folder, killed since, still has on a Slurm cluster: two jobs would write one file.
+
+    They go on from where they are when they are submitted anew. The plugin names jobs by a UUID and comments them with
+    their rule; other jobs of this folder, such as one that Snakemake itself runs in, are left alone.
+    """
+    mine = ["squeue", "--me", "--noheader"]
+    found = subprocess.run([*mine, "--format=%i|%j|%k|%Z"], capture_output=True, text=True, timeout=60)
+    named = [line.split("|", 3) for line in found.stdout.splitlines() if line.count("|") >= 3]
+    uuid = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    ids = [i for i, name, rule, folder in named if folder == os.getcwd() and rule.startswith("rule_") and re.search(uuid, name)]
+    for job in ids:
+        print(f"Slurm job {job} is left of an earlier run here that was killed; cancelling it.", file=sys.stderr)
+        subprocess.run(["scancel", job], check=True, timeout=60)
+    while ids and subprocess.run([*mine, f"--jobs={','.join(ids)}"], capture_output=True, text=True).stdout.strip():
+        time.sleep(1)
+
+
+onstart:
+    if shutil.which("squeue") and "SLURM_JOB_ID" not in os.environ:
+        end_orphans()
 
 
 LAYOUTS_SRC = sources.closure("shards", "datasets")

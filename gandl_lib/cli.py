@@ -82,12 +82,12 @@ def fetch(
 
 
 @app.command
-def shard(data: Positional[Path], out: Positional[Path], where: str | None = None, workers: int = 2) -> None:
+def shard(data: Positional[Path], out: Positional[str], where: str | None = None, workers: int = 2) -> None:
     """Pack a screen's images and its wells table into one Zarr store.
 
     Args:
         data: folder with a screen in RxRx19a's, RxRx1's, BBBC021's or BBBC013's layout, or one with a screen.toml.
-        out: the store to make, say screen.zarr.
+        out: the store to make, say screen.zarr, or an address like s3://bucket/screen.zarr.
         where: pandas query over the wells table, to take a part only.
         workers: threads.
     """

@@ -34,7 +34,7 @@ import zarr
 from tqdm import tqdm
 from zarr.codecs import ZstdCodec
 
-from gandl_lib import chunks, datasets
+from gandl_lib import chunks, datasets, object_store
 from gandl_lib.wells import COLUMNS, validate
 
 FORMAT = 2
@@ -54,7 +54,7 @@ def write(
     sites_per_shard: int = 64,
     workers: int = 2,
     sites: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-) -> Path:
+) -> Path | str:
     """Read the screen under `root` and write it as shards to `out`.
 
     Works in `<out>.partial` and renames at the end. Stopped half-way, the same command goes on where it was and ends in
@@ -62,7 +62,8 @@ def write(
 
     Args:
         root: a folder that `datasets.open_layout` knows.
-        out: the Zarr group to be made, usually `<name>.zarr`.
+        out: the Zarr group to be made, usually `<name>.zarr`; or an address, `s3://bucket/<name>.zarr`. Then it is made
+            in `<name>.zarr.sending` where the command runs, sent (`object_store.send`) and removed here.
         where: pandas query over the wells table, e.g. `"cell_type == 'VERO' and plate == 1"`.
         sites_per_shard: sites in one file; each worker holds that many in memory.
         workers: threads that decode images and encode shards.
@@ -75,6 +76,10 @@ def write(
     """
     if sites_per_shard < 1 or workers < 1:
         raise ValueError(f"sites_per_shard and workers must be at least 1; got {sites_per_shard} and {workers}.")
+    address = str(out).rstrip("/") if object_store.is_address(out) else ""
+    if address:
+        object_store.look(address)  # refused, or no such bucket: said before the work
+        out = f"{address.rpartition('/')[2]}.sending"
     root, out = Path(root), Path(out)
     layout = datasets.open_layout(root)
     wells, skipped = layout.wells(where, workers)[:2] if sites is None else sites
@@ -98,9 +103,15 @@ def write(
         f"{', '.join(layout.channels)}; {height}x{width} {first.dtype}; "
         f"{'real' if simulation is None else 'simulated'} images."
     )
-    if is_written(out, attributes["fingerprint"]):
+    if address and object_store.holds(address, attributes["fingerprint"]):
+        return address
+    if not is_written(out, attributes["fingerprint"]):
+        pack(out, attributes, wells, skipped, layout.read, sites_per_shard, workers)
+    if not address:
         return out
-    return pack(out, attributes, wells, skipped, layout.read, sites_per_shard, workers)
+    object_store.send(out, address)
+    shutil.rmtree(out)
+    return address
 
 
 def fingerprint(inputs: Any) -> str:

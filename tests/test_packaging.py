@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -24,7 +25,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LINES = [line for line in (ROOT / "requirements.lock.txt").read_text().splitlines() if not line.startswith("#")]
 LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LINES}
-EXTRAS = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+# The others, `s3` and `cluster`, are installed beside the lock by those who want them, with it as a constraint.
+LOCKED_EXTRAS = re.search(r"-e '\.\[([\w,]+)\]' sphinx", (ROOT / "Makefile").read_text())[1].split(",")
+EXTRAS = [r for extra in LOCKED_EXTRAS for r in PROJECT["optional-dependencies"][extra]]
 
 
 def locked(name: str) -> Version:
@@ -157,3 +160,25 @@ def test_the_first_cell_names_this_version() -> None:
         re.findall(r"releases/download/(\S+?)\.whl", "".join(p.read_text() for p in (ROOT / "notebooks").glob("*.py")))
     )
     assert released == f"v{PROJECT['version']}/gandl-{PROJECT['version']}-py3-none-any"
+
+
+# ---- the container file ----
+
+
+def test_the_container_is_built_of_the_lock_and_leaves_out_what_runs_make() -> None:
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    (base,) = [rest for step, rest in steps if step == "FROM"]
+    version = re.fullmatch(r"python:(3\.\d+)-slim", base)[1]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+    assert version in (ROOT / ".github" / "workflows" / "tests.yml").read_text(), "the Python that is tested"
+    installs = [rest for step, rest in steps if step == "RUN" and rest.startswith("pip install")]
+    assert installs[0].split()[-2:] == ["-r", "requirements.lock.txt"]
+    # Whatever comes after the lock must not move it.
+    assert installs and all("--no-deps" in line or "-c requirements.lock.txt" in line for line in installs[1:])
+    order = [rest for step, rest in steps if step in ("COPY", "RUN")]
+    assert order.index("requirements.lock.txt ./") < order.index(installs[0]) < order.index(". .") < len(order) - 1
+    ignored = set((ROOT / ".dockerignore").read_text().split())
+    made = {"results", "_build", ".snakemake", "book/chapters", "book/_static/mathjax", "**/__pycache__", ".venv*"}
+    assert made | {".git"} <= ignored
+    assert not ignored & {"weights", "gandl_lib", "book", "config", "notebooks", "slurm", "Snakefile", "_toc.yml"}

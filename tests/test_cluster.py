@@ -1,0 +1,170 @@
+"""The workflow and the training command on a real Slurm cluster, which these tests start on this machine and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from built import ROOT, copy_of_project, snakemake
+from cluster import NODES, Cluster, missing
+
+from gandl_lib import checkpoints, shards
+
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a cluster")]
+pytest.importorskip("snakemake_executor_plugin_slurm", reason="no plugin here: pip install 'gandl[cluster]'")
+RUNS = ("minutes", "train_seconds", "peak_memory_MB")  # columns that no two runs share
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as running:
+        yield running
+
+
+def submit(cluster: Cluster, folder: Path, *arguments: str, **options) -> subprocess.Popen:
+    """The workflow in `folder` by the repository's own profile; asked for the state of its jobs every few seconds."""
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *arguments]
+    command += ["--slurm-init-seconds-before-status-checks", "3", "--config", "profile=tiny", "parts=4"]
+    data = os.environ.get("GANDL_DATA") or str(ROOT.parent / "shared" / "data")
+    environment = cluster.environment | {"GANDL_DATA": data, "PYTHONPATH": str(folder)}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **options)
+
+
+def project(folder: Path) -> Path:
+    shutil.copytree(ROOT / "slurm", copy_of_project(folder) / "slurm")
+    return folder
+
+
+def tables(folder: Path) -> dict[str, object]:
+    import pandas as pd
+
+    found = {}
+    for path in sorted(Path(folder, "results", "tiny").glob("*.csv")):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        found[path.name] = table.drop(columns=[c for c in RUNS if c in table]).to_csv()
+    return found
+
+
+def test_every_table_of_the_cluster_is_that_of_one_machine(cluster, tmp_path):
+    far, near = project(tmp_path / "far"), copy_of_project(tmp_path / "near")
+    assert submit(cluster, far, "tables").wait() == 0
+    assert {job["node"] for job in cluster.jobs("COMPLETED")} == set(NODES), "both nodes worked"
+    assert snakemake(near, "tables").returncode == 0
+    found, expected = tables(far), tables(near)
+    assert len(expected) > 10 and found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+TARGET = "results/tiny/shards/unseen.zarr/zarr.json"
+
+
+def bits(folder: Path) -> dict[str, bytes]:
+    store = folder / Path(TARGET).parent
+    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict[str, bytes]:
+    folder = copy_of_project(tmp_path_factory.mktemp("near") / "project")
+    assert snakemake(folder, TARGET, capture_output=True).returncode == 0
+    return bits(folder)
+
+
+def running(cluster: Cluster, process: subprocess.Popen) -> dict[str, str]:
+    """A job of the workflow, as soon as one runs."""
+    begun = time.monotonic()
+    while not (jobs := [j for j in cluster.jobs("RUNNING") if j["comment"].startswith("rule_")]):
+        assert process.poll() is None and time.monotonic() - begun < 120, "no job ran"
+        time.sleep(0.1)
+    return jobs[0]
+
+
+def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
+    folder = project(tmp_path / "project")
+    process = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
+    job = running(cluster, process)
+    cluster.kill(job["node"])
+    for step in cluster.run("scontrol", "listpids", "-N", job["node"], check=False).splitlines()[1:]:
+        os.kill(int(step.split()[0]), signal.SIGKILL)
+    try:
+        _, said = process.communicate(timeout=300)
+    finally:
+        cluster.start_node(job["node"])
+        cluster.wait_for_nodes()
+    assert process.returncode == 0, said
+    assert bits(folder) == undisturbed
+
+
+@pytest.mark.parametrize("limit", ["mem_mb=40", "runtime=0.02"])
+def test_a_job_over_its_limit_says_so_and_the_next_run_ends_in_the_same_bits(cluster, tmp_path, undisturbed, limit):
+    folder = project(tmp_path / "project")
+    process = submit(cluster, folder, TARGET, "--retries=0", "--set-resources", f"simulate:{limit}", stderr=-1)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0 and "SLURM status is" in said, said
+    assert not (folder / TARGET).exists()
+    assert submit(cluster, folder, TARGET).wait(300) == 0
+    assert bits(folder) == undisturbed
+
+
+def test_a_controller_that_is_restarted(cluster, tmp_path, undisturbed):
+    folder = project(tmp_path / "project")
+    process = submit(cluster, folder, TARGET)
+    running(cluster, process)
+    cluster.kill("slurmctld")
+    time.sleep(3)
+    cluster.start_controller()
+    assert process.wait(300) == 0
+    assert bits(folder) == undisturbed
+
+
+def test_a_killed_submission_is_started_again_and_its_jobs_do_not_work_twice(cluster, tmp_path, undisturbed):
+    folder = project(tmp_path / "project")
+    process = submit(cluster, folder, TARGET)
+    orphan = running(cluster, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    again = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert f"job {orphan['id']}" in said, "the orphan is named"
+    assert bits(folder) == undisturbed
+
+
+# ---- one training run on several processes ----
+
+
+def trained(cluster: Cluster, store: Path, run: Path, *launcher: str) -> dict[str, torch.Tensor]:
+    """Weights after two steps on two processes, which `launcher` starts; the command itself does where it is empty."""
+    command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
+    options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", "2"]
+    environment = cluster.environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command += [*options, "--threads", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "`srun`" not in done.stderr, "a machine that has Slurm is not a mistake"
+    assert json.loads((run / "config.json").read_text())["train"]["devices"] == 2
+    return checkpoints.read(run / "weights.safetensors")[0]
+
+
+def test_srun_and_torchrun_start_the_two_processes_that_the_command_starts_itself(cluster, make_screen, tmp_path):
+    """That these two share one batch's gradient is the law of test_several_devices.py."""
+    store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
+    expected = trained(cluster, store, tmp_path / "itself")
+    tasks = ["--nodes=1", "--ntasks=2", "--ntasks-per-node=2", "--mem=4000"]
+    launchers = {
+        "srun": ["srun", *tasks, sys.executable],
+        "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+    }
+    for name, launcher in launchers.items():
+        found = trained(cluster, store, tmp_path / name, *launcher)
+        assert found.keys() == expected.keys()
+        assert [key for key in expected if not torch.equal(found[key], expected[key])] == [], name
