@@ -1,7 +1,8 @@
 """The screens this library can read: one module a layout, chosen by what lies in the folder.
 
 A folder with a `screen.toml` is somebody's own plate (`own`). BBBC021 and BBBC013 have tables of their own, whose names
-are enough to know them by. RxRx19a and RxRx1 are told apart by the header of `metadata.csv`. All are opened as a `Layout`.
+are enough to know them by. RxRx19a and RxRx1 are told apart by the header of `metadata.csv`. All are opened as a
+`Layout`.
 """
 
 from __future__ import annotations
