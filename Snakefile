@@ -330,7 +330,36 @@ rule embed:
         tiles=lambda w: 4 if screen_of(w) == "rxrx1" else 1,  # few large sites: every sixteenth is a row
     threads: 1 # two rows at a time go faster than one row on two cores
     shell:
-        "gandl embed {params.source} {params.shards} {output} {params.options:q} --tiles {params.tiles}"
+        "gandl embed {params.source} {params.shards} {output[0]} {params.options:q} --tiles {params.tiles}"
+
+
+# A row that is another one read elsewhere, `gandl-blocks` beside `gandl`, comes out of that one's pass.
+def shares(method):
+    """The tap of row `<method>-<tap>`, if there is one that differs from this row by its tap alone."""
+    for name, settings in METHODS.items():
+        tap = settings.get("tap")
+        same = {"method": name} | {key: value for key, value in settings.items() if key != "tap"}
+        if tap and name == f"{method}-{tap}" and same | {"method": method} == {"method": method} | METHODS[method]:
+            return tap
+
+
+SHARED = [method for method in METHODS if shares(method)]
+TAP = {shares(method) for method in SHARED}
+if len(TAP) == 1 and config.get("parts", 1) == 1:
+
+    use rule embed as embed_taps with:
+        wildcard_constraints:
+            method="|".join(SHARED),
+        output:
+            f"{R}/profiles/{{other}}{{method}}.h5ad",
+            f"{R}/profiles/{{other}}{{method}}-{min(TAP)}.h5ad",
+        params:
+            source=embedded,
+            shards=lambda w: f"{R}/shards/{screen_of(w)}.zarr",
+            options=lambda w: [*embed_options(w), "--tap", "penultimate", min(TAP)],
+            tiles=lambda w: 4 if screen_of(w) == "rxrx1" else 1,
+
+    ruleorder: embed_taps > embed
 
 
 # A screen that is too large for one process, or one node, is embedded in `parts`, as jobs of their own.

@@ -171,7 +171,7 @@ def embed_taps(
     side, laid = crop_plan(min(shape) // tiles, size, ways, exact)
     if len(set(taps)) != len(taps) or not taps:
         raise ValueError(f"taps must be one or more, each once; found {', '.join(map(str, taps)) or 'none'}.")
-    if any(taps) and not hasattr(method, "embed_taps"):
+    if any(taps) and not method.taps:
         raise ValueError(f"{provenance['method']} has no tap to choose; leave {next(filter(None, taps))!r} out.")
     device = next((p.device for p in method.parameters()), torch.device("cpu"))
     was_training = method.training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +44,10 @@ class Method(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, D) float32, each row a function of its own image alone."""
+        raise NotImplementedError
+
+    def embed_taps(self, images: Tensor, taps: Sequence[str]) -> list[Tensor]:
+        """`embed` at several of its `taps` in one pass, for those that have any."""
         raise NotImplementedError
 
     def step(self, images: Tensor, n_seen: int, *labels: Tensor) -> dict[str, Tensor]:
