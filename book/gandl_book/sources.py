@@ -69,8 +69,15 @@ def closure(*names: str) -> list[str]:
 
 
 def method(name: str) -> list[str]:
-    """The files that the method called `name` depends on."""
-    return closure(_registered("gandl_lib.methods", "METHODS")[name])
+    """The files that the method called `name` depends on.
+
+    Raises:
+        ValueError: there is no such method, as where a row of a profile has a name of its own and does not say `method`.
+    """
+    known = _registered("gandl_lib.methods", "METHODS")
+    if name not in known:
+        raise ValueError(f"no method is called {name!r}; a row of that name has to say which it runs (method: ...).")
+    return closure(known[name])
 
 
 def evaluation(name: str) -> list[str]:
