@@ -72,7 +72,7 @@ def method(name: str) -> list[str]:
     """The files that the method called `name` depends on.
 
     Raises:
-        ValueError: there is no such method, as where a row of a profile has a name of its own and does not say `method`.
+        ValueError: there is no such method: a row of a profile with a name of its own does not say which it runs.
     """
     known = _registered("gandl_lib.methods", "METHODS")
     if name not in known:
