@@ -20,7 +20,7 @@ DESIGN_HEADER = (
     "n_test_wells"
 )
 ONE = {"C+ vs C-": TASKS["C+ vs C-"]}
-OWN_SCREENS = {"moa", "distances", "drug-control", "clusters", "paradigms"}
+OWN_SCREENS = {"moa", "distances", "clusters"}
 """They ask for mechanisms, or for similar drugs: tested in test_moa and test_drugs."""
 
 

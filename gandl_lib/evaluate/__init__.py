@@ -17,6 +17,7 @@ from gandl_lib.evaluate import (
     cost,
     distances,
     dose_response,
+    hits,
     moa,
     paired,
     probe_size,
@@ -71,6 +72,10 @@ def _replicates(
     return {"{out}": replicates.replicates(profiles, normalisation[0], seed)}
 
 
+def _hits(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
+    return {"{out}": hits.hits(profiles, normalisation[0], seed)}
+
+
 def _moa(profiles: list[AnnData], normalisation: tuple[str, ...], truth: pd.DataFrame | None, seed: int) -> Tables:
     table, counts = moa.compare(profiles, seed)
     return {"{out}": table, "{out}_confusion": counts}
@@ -94,6 +99,7 @@ EVALUATIONS: dict[str, Callable[..., Tables]] = {
     "zero-shot": _zero_shot,
     "probe-size": _probe_size,
     "replicates": _replicates,
+    "hits": _hits,
     "moa": _moa,
     "distances": _distances,
     "clusters": _clusters,
