@@ -494,7 +494,7 @@ def _bytes(group: Path | str, name: str, start: int | None = None, stop: int | N
             return file.read(max(last - first, 0))
     try:
         files, path = fsspec.core.url_to_fs(f"{group}/{name}")
-        return files.cat_file(path, start, stop)
+        return files.cat_file(path, start=start, end=stop)  # by name: the second one of S3 is a version
     except FileNotFoundError:
         raise
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from gandl_lib import object_store, shards
 from gandl_lib.shards import Shards
 
-# Sessions that s3fs opened for another address are closed by the garbage collector.
+# Sessions of s3fs are closed by the garbage collector.
 pytestmark = [pytest.mark.store, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("s3fs", reason="no s3fs here: pip install 'gandl[s3]'")
@@ -123,6 +124,7 @@ def door(s3, monkeypatch, tmp_path) -> Iterator[Door]:
     door.log.clear()
     yield door
     s3fs.S3FileSystem.clear_instance_cache()
+    gc.collect()  # closes what s3fs leaves open, and while such warnings are ignored
     door.http.shutdown()
     door.http.server_close()
 

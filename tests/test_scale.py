@@ -57,6 +57,18 @@ def test_shards_in_an_object_store_are_those_on_disk(here, bucket):
     same(pickle.loads(pickle.dumps(Shards(bucket + "/"))), Shards(here))
 
 
+def test_a_store_of_versions_is_asked_for_bytes_and_not_for_a_version(here, bucket, monkeypatch):
+    memory = type(fsspec.filesystem("memory"))
+    plain = memory.cat_file
+
+    def cat_file(self, path, version_id=None, start=None, end=None):  # as s3fs has it
+        assert version_id is None
+        return plain(self, path, start, end)
+
+    monkeypatch.setattr(memory, "cat_file", cat_file)
+    same(Shards(bucket), Shards(here))
+
+
 def test_shards_behind_a_web_server_are_those_on_disk_and_come_in_pieces(here):
     files = {f"data/{p.relative_to(here.parent)}": p for p in here.rglob("*") if p.is_file()}
     with Server(files) as server:
