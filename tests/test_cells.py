@@ -36,6 +36,25 @@ def discs(centres: list[tuple[int, int]], radius: int, px: int = 96, light: floa
 # ---- against truth ----
 
 
+@pytest.mark.parametrize("dimmer", [3, 6])
+def test_a_dim_well_has_as_many_nuclei(dimmer, rng):
+    """A third or a sixth of the light over the same background and camera noise: the count stays within 15 %."""
+    y, x = np.mgrid[:384, :384]
+    light = np.zeros((384, 384))
+    for i in range(24, 384, 48):
+        for j in range(24, 384, 48):
+            height, wide = rng.uniform(25, 60), rng.uniform(7, 9)
+            light += height / (1 + np.exp(np.hypot(y - i - rng.uniform(-6, 6), x - j - rng.uniform(-6, 6)) - wide))
+            light += 0.06 * height * np.exp(-np.hypot(y - i, x - j) / 12)  # the haze around it
+
+    def count(image: np.ndarray) -> int:
+        seen = np.clip(np.rint(image + 2 + rng.normal(0, 1.5, image.shape)), 0, 255).astype(np.uint8)
+        return int(cells.segment(seen[None], 0, 0.65)[0].max())
+
+    assert abs(count(light) - 64) <= 0.15 * 64
+    assert abs(count(light / dimmer) - 64) <= 0.15 * 64
+
+
 @pytest.mark.parametrize("moa", ["", *mcf7.MECHANISMS])
 def test_the_cells_that_were_drawn_are_found(moa):
     """Of nuclei that lie whole inside the field, nearly all, within 4 um of where they were drawn; and few others."""

@@ -1,4 +1,4 @@
-"""Is it the cells, or where they lie? Two measurements that every separability score should be read beside.
+"""Is it the cells, or where they lie? Three measurements that every separability score should be read beside.
 
 On RxRx19a all C+ wells lie in five columns that hold no C- well. Whatever differs from column to column, light or
 evaporation or a pipette, then tells C+ from C- as well as biology does, and holding out wells or plates does not help,
@@ -8,6 +8,8 @@ for the columns are the same on every plate.
 * `zones` shows whether a method could give in to it: can it tell C- wells near the edge of a plate from C- wells
   inside? Both are infected and untreated, so nothing but position sets them apart. A method that cannot has no position
   to leak; one that can has some, which does not prove that it uses it.
+* `sites` asks the same of the place within a well: can it tell the first field of a well from the last? They hold the
+  same treatment, and only light, focus and the distance from the well's wall set them apart.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from gandl_lib.profiles import check, normalise
 from gandl_lib.wells import place
 
 ZONE = "C- near the edge vs inside"
+SITE = "first vs last site of a well"
 
 
 def position_only(profiles: AnnData) -> AnnData:
@@ -55,6 +58,28 @@ def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) ->
     task = {ZONE: Task("zone", "edge", "inside")}
     with warnings.catch_warnings():
         # Labels that nothing explains are no job a solver can finish, and that is the answer hoped for.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return separability(marked, [normalisation], ["well"], tasks=task, seed=seed, shuffled=False)
+
+
+def sites(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
+    """How well each method tells the first site of a well from the last, wells held out; half are right by chance.
+
+    Raises:
+        ValueError: wells have one site each, so there is nothing to tell apart.
+    """
+    marked = []
+    for p in profiles:
+        check(p, ("well_id", "site", "plate_id"))
+        site = p.obs["site"].astype(int)
+        ends = site.groupby(p.obs["well_id"], observed=True).agg(["min", "max"]).loc[p.obs["well_id"]]
+        if (ends["min"] == ends["max"]).all():
+            raise ValueError("every well has one site; telling sites of a well apart takes two.")
+        first, last = (site.to_numpy() == ends[end].to_numpy() for end in ("min", "max"))
+        which = np.where(first == last, "", np.where(first, "first", "last"))  # one of several, or a well's only one
+        marked.append(AnnData(p.X, obs=p.obs.assign(which_site=which), uns=p.uns))
+    task = {SITE: Task("which_site", "first", "last")}
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return separability(marked, [normalisation], ["well"], tasks=task, seed=seed, shuffled=False)
 

@@ -65,8 +65,11 @@ def real_plate_scores(wells: pd.DataFrame) -> Figure:
         said.append(f"{name(method)} {rank:.2f}")
     for axes in grid.flat[len(methods) :]:
         axes.set_axis_off()
-    figure.supxlabel("classical score (log ratio)", fontsize=9)
-    figure.supylabel("place on the axis", fontsize=9)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("place on the axis", fontsize=9)
+    for axes in grid.flat[max(0, len(methods) - columns) : len(methods)]:
+        axes.set_xlabel("classical score", fontsize=9)
+        axes.tick_params(labelbottom=True)
     handles = [
         Line2D([], [], color=ROLES[role], marker="o", linestyle="", label=role) for role in ("C-", "treated", "C+")
     ]
@@ -102,6 +105,6 @@ def real_plate_curves(measured: pd.DataFrame, wells: pd.DataFrame) -> Figure:
             said.append(f"{drug} by {name(method)} {row['ec50_uM']:.2g} µM")
         axes.set(xscale="log", xlim=(low, high), xlabel="EC50 (µM)", title=drug)
     grid[0, 0].set_yticks(range(len(methods)), [name(m) for m in methods], fontsize=8)
-    grid[0, 0].invert_yaxis()
+    grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     figure.alt = f"EC50s with 95 % intervals: {'; '.join(said)}."
     return figure

@@ -1,0 +1,28 @@
+"""The leak test for the place within a well: found where it is, and not where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_profiles import make_profiles
+
+from gandl_lib.evaluate import leaks
+
+
+def test_a_site_that_shows_is_found_and_one_that_does_not_is_not():
+    profiles = make_profiles(plates={"VERO": 2}, roles={"C+": 30, "C-": 30}, sites=4)
+    blind = leaks.sites([profiles])
+    assert blind["ci_low"].item() <= 0.5 and blind["accuracy"].item() < 0.65
+    knowing = profiles.copy()
+    knowing.X = (
+        profiles.X + 3 * (profiles.obs["site"].astype(int).to_numpy() == 1)[:, None] * np.eye(profiles.n_vars)[0]
+    )
+    seen = leaks.sites([knowing])
+    assert seen["accuracy"].item() > 0.8 and seen["ci_low"].item() > 0.6
+    assert seen["task"].unique().tolist() == [leaks.SITE]
+    assert seen["majority_rate"].item() == pytest.approx(0.5)
+
+
+def test_wells_of_one_site_have_nothing_to_tell_apart():
+    with pytest.raises(ValueError, match="every well has one site"):
+        leaks.sites([make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)])
