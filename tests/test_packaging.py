@@ -182,3 +182,14 @@ def test_the_container_is_built_of_the_lock_and_leaves_out_what_runs_make() -> N
     made = {"results", "_build", ".snakemake", "book/chapters", "book/_static/mathjax", "**/__pycache__", ".venv*"}
     assert made | {".git"} <= ignored
     assert not ignored & {"weights", "gandl_lib", "book", "config", "notebooks", "slurm", "Snakefile", "_toc.yml"}
+
+
+def test_threads_that_wait_do_not_spin() -> None:
+    """PyTorch reads this when it is first loaded, so it has to be there before; what a user has set stays."""
+    code = "import gandl_lib.cli, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for named, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        run = subprocess.run(
+            [sys.executable, "-c", code], env=environment | named, capture_output=True, text=True, check=True
+        )
+        assert run.stdout.strip() == expected
