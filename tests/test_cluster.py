@@ -34,9 +34,17 @@ def submit(cluster: Cluster, folder: Path, *arguments: str, **options) -> subpro
     """The workflow in `folder` by the repository's own profile; asked for the state of its jobs every few seconds."""
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "slurm", *arguments]
     command += ["--slurm-init-seconds-before-status-checks", "3", "--config", "profile=tiny", "parts=4"]
-    data = os.environ.get("GANDL_DATA") or str(ROOT.parent / "shared" / "data")
-    environment = cluster.environment | {"GANDL_DATA": data, "PYTHONPATH": str(folder)}
+    environment = cluster.environment | {
+        "GANDL_DATA": os.environ["GANDL_DATA"],
+        "PYTHONPATH": f"{folder}:{folder}/book",
+    }
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_real_data(tmp_path_factory, monkeypatch) -> None:
+    """The same jobs on every machine."""
+    monkeypatch.setenv("GANDL_DATA", str(tmp_path_factory.getbasetemp() / "none"))
 
 
 def project(folder: Path) -> Path:
@@ -146,7 +154,7 @@ def trained(cluster: Cluster, store: Path, run: Path, *launcher: str) -> dict[st
     """Weights after two steps on two processes, which `launcher` starts; the command itself does where it is empty."""
     command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
     options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", "2"]
-    environment = cluster.environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = cluster.environment | {"PYTHONPATH": f"{ROOT}:{ROOT}/book", "OMP_NUM_THREADS": "1"}
     command += [*options, "--threads", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

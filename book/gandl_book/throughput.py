@@ -142,3 +142,95 @@ def cost(
         hours = [sites * work[row.unit] / rate / n / 3600 for n in devices]
         rows.append((row.stage, "your device" if yours else "core here", rate, row.unit, *hours))
     return pd.DataFrame(rows, columns=["stage", "device", "per_second", "unit", *(f"hours_on_{n}" for n in devices)])
+
+
+# ---- past one machine ----
+
+SCREENS = {
+    "RxRx19a": (RXRX19A_SITES, RXRX19A_SHAPE, None),
+    "RxRx3-core": (222_601, (6, 512, 512), 0.018),
+    "JUMP-CP": (9_860_000, (5, 1080, 1080), 115.0),
+}
+"""Sites, (C, H, W) of each and TB to fetch (None: not published there) of public screens.
+
+Mascolini et al. 2022; Kraus et al. 2025 (arXiv 2503.20158); Chandrasekaran et al. 2023 (bioRxiv 2023.03.23.534023),
+whose abstract says 115 TB but not how many sites. Here are as many as that holds in 16 bits a pixel, uncompressed.
+An estimate and no count: profiles are among the 115 TB, and the sizes of images differ between sources.
+"""
+
+
+def plan(
+    measured: pd.DataFrame,
+    crop_px: int | None,
+    screens: dict[str, tuple[int, tuple[int, int, int], float | None]] = SCREENS,
+    *,
+    gpus: tuple[int, ...] = (1, 8, 64),
+    nodes: tuple[int, ...] = (1, 8, 64),
+    cores_per_node: int = 16,
+    crops_per_second: float,
+    network_MB_per_second: float,
+    shards_per_raw_byte: float,
+    ways: int = 1,
+    prices: dict[str, float],
+    priced_on: str,
+) -> pd.DataFrame:
+    """Hours and money for whole screens by number of GPUs and of CPU nodes, and what each waits for.
+
+    Three things happen at a time (sharding on CPU cores, embedding on GPUs, fetching through one network), so the
+    slowest decides:
+
+        hours = max(fetch, shard, embed);  fetch = bytes / network;  shard, embed as in `cost`
+
+    Args:
+        measured: of `rates`, on one machine; `shard` says what a core does.
+        crop_px: side of what the network looks at; None for whole sites.
+        screens: name to sites, (C, H, W) and TB to fetch; None for as many as its shards will have.
+        gpus, nodes: sizes, taken in pairs.
+        cores_per_node: that shard on each node.
+        crops_per_second: that one GPU embeds, as measured on it.
+        network_MB_per_second: the whole way in, shared by all nodes.
+        shards_per_raw_byte: bytes of shards for a byte of pixels at rest, as measured on the screen at hand.
+        ways: in how many ways each crop is laid.
+        prices: an assumption, in one currency: `gpu_hour`, `node_hour`, `TB_month`. Nodes and GPUs are paid while they
+            work and not while they wait for the slowest: each part is a job that ends.
+        priced_on: the date they were looked up, kept in the table.
+
+    Returns:
+        One row a screen and size: `screen, sites, gpus, nodes, fetch_hours, shard_hours, embed_hours, hours,
+        bottleneck` (fetch, shard or embed), `shards_TB`, `price`, of which the shards' month, and `priced_on`.
+
+    Raises:
+        ValueError: a rate or size that is not positive, sizes that do not pair, or a price that is missing.
+    """
+    positive = {"crops_per_second": crops_per_second, "network_MB_per_second": network_MB_per_second}
+    positive |= {"shards_per_raw_byte": shards_per_raw_byte}
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive; found {value}.")
+    if len(gpus) != len(nodes) or min((*gpus, *nodes, cores_per_node), default=0) < 1:
+        raise ValueError(
+            f"gpus and nodes are pairs from 1 on, as is cores_per_node; found {gpus}, {nodes}, {cores_per_node}."
+        )
+    absent = {"gpu_hour", "node_hour", "TB_month"} - set(prices)
+    if absent:
+        raise ValueError(f"prices of {', '.join(sorted(absent))} are missing; found {', '.join(prices) or 'none'}.")
+    rows = []
+    for screen, (sites, shape, fetched_TB) in screens.items():
+        costs = {"sites": sites, "shape": shape, "crops_per_second": crops_per_second, "ways": ways}
+        shards_TB = sites * int(np.prod(shape)) * shards_per_raw_byte / 1e12
+        alone = cost(measured, crop_px, devices=(1,), **costs).set_index("stage")["hours_on_1"]
+        for n_gpus, n_nodes in zip(gpus, nodes, strict=True):
+            hours = {
+                "fetch": (shards_TB if fetched_TB is None else fetched_TB) * 1e6 / network_MB_per_second / 3600,
+                "shard": alone["shard"] / cores_per_node / n_nodes,
+                "embed": alone["embed"] / n_gpus,
+            }
+            bottleneck = max(hours, key=hours.get)
+            price = alone["embed"] * prices["gpu_hour"] + alone["shard"] / cores_per_node * prices["node_hour"]
+            price += shards_TB * prices["TB_month"]
+            each = [hours[stage] for stage in ("fetch", "shard", "embed")]
+            rows.append(
+                (screen, sites, n_gpus, n_nodes, *each, hours[bottleneck], bottleneck, shards_TB, price, priced_on)
+            )
+    columns = ["screen", "sites", "gpus", "nodes", "fetch_hours", "shard_hours", "embed_hours", "hours"]
+    return pd.DataFrame(rows, columns=[*columns, "bottleneck", "shards_TB", "price", "priced_on"])
