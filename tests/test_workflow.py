@@ -72,9 +72,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "config").glob("*.yaml")))
 def test_every_profile_reaches_the_book(empty: Path, profile: str) -> None:
-    folder = empty / "data" / "rxrx19a"  # where the profile of the real screen looks for it
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metadata.csv").write_text("site_id\n")
+    for name in ("rxrx19a", "plate25"):  # where the profiles of the real screen look for it
+        folder = empty / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metadata.csv").write_text("site_id\n")
     planned = jobs(empty, profile=profile)
     assert planned["html"] == 1 and planned["train"] >= 1 and planned["chapter"] == len(CHAPTERS)
 
