@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandl_lib import object_store, shards
+from gandl_lib import cli, object_store, profiles, shards
 from gandl_lib.shards import Shards
 
 # Sessions of s3fs are closed by the garbage collector.
 pytestmark = [pytest.mark.store, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("s3fs", reason="no s3fs here: pip install 'gandl[s3]'")
-pytest.importorskip("moto", reason="no moto here: pip install 'gandl[dev]'")
+pytest.importorskip("moto", reason="no moto here: pip install 'moto[s3,server]'")
 
 EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -156,6 +156,17 @@ def test_written_to_a_bucket_it_is_the_store_written_here_and_shows_last(door, h
     assert not [1 for method, *_ in door.log if method == "PUT"], "what is there is neither made nor sent again"
     with pytest.raises(ValueError, match="whole.zarr is there and was made from something else"):
         shards.write(data, address, sites_per_shard=4)
+
+
+def test_the_command_embeds_from_a_bucket_what_it_embeds_from_a_folder(door, here, tmp_path):
+    data, near = here
+    cli.shard(data, "s3://bucket/embedded.zarr")
+    door.faults, door.method = ["503", "", "truncate", "", "slow", "truncate"], "GET"
+    cli.embed("intensity", "s3://bucket/embedded.zarr", tmp_path / "far.h5ad")
+    assert not door.faults, "all faults were met"
+    cli.embed("intensity", str(near), tmp_path / "near.h5ad")
+    far, close = profiles.read(tmp_path / "far.h5ad"), profiles.read(tmp_path / "near.h5ad")
+    assert np.array_equal(far.X, close.X) and far.obs.equals(close.obs)
 
 
 @pytest.mark.parametrize("fault", ["503", "truncate", "slow"])

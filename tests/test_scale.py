@@ -57,6 +57,35 @@ def test_shards_in_an_object_store_are_those_on_disk(here, bucket):
     same(pickle.loads(pickle.dumps(Shards(bucket + "/"))), Shards(here))
 
 
+def test_a_store_is_sent_whole_and_its_name_last(here, tmp_path, monkeypatch):
+    """In memory; tests/test_object_store.py has a server of S3 and its faults."""
+    monkeypatch.chdir(tmp_path)
+    data, address, files = tmp_path / "screen", "memory://sent/screen.zarr", fsspec.filesystem("memory")
+    names, plain = [], files.pipe_file
+
+    def pipe_file(path: str, content: bytes) -> None:
+        if len(names) == 5 and not files.exists("/sent/screen.zarr/go_on"):
+            raise PermissionError("the keys have expired")
+        names.append(path)
+        plain(path, content)
+
+    monkeypatch.setattr(files, "pipe_file", pipe_file)
+    try:
+        with pytest.raises(ValueError, match=r"memory://sent/screen.zarr/.*refused \(the keys have expired\)"):
+            write(data, address, sites_per_shard=3)
+        with pytest.raises(ValueError, match="not shards .* no such file"):
+            Shards(address)
+        plain("/sent/screen.zarr/go_on", b"yes")
+        assert write(data, address, sites_per_shard=3) == address
+        assert names[-1].endswith("screen.zarr/zarr.json") and len(names) == len(set(names)) > 8
+        assert not (tmp_path / "screen.zarr.sending").exists()
+        same(Shards(address), Shards(here))
+        with pytest.raises(ValueError, match="is there and was made from something else"):
+            write(data, address, sites_per_shard=4)
+    finally:
+        files.rm("/sent", recursive=True)
+
+
 def test_a_store_of_versions_is_asked_for_bytes_and_not_for_a_version(here, bucket, monkeypatch):
     memory = type(fsspec.filesystem("memory"))
     plain = memory.cat_file
