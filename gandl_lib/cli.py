@@ -244,8 +244,9 @@ def profiles(
     """Make profiles of embeddings that somebody else computed, such as RxRx19a's published embeddings.csv.
 
     Args:
-        embeddings: CSV with site_id and a column a feature.
-        metadata: the screen's metadata.csv.
+        embeddings: .csv, .parquet or .h5ad with a column a feature, and site_id or Metadata_Plate, Metadata_Well and,
+            for a row a site, Metadata_Site.
+        metadata: the screen's metadata.csv, or its folder; for a plate of your own with a screen.toml beside it.
         out: profiles to write (.h5ad).
         where: pandas query over the wells table, to take a part only, say "cell_type == 'VERO'".
         name: what tables call it.
