@@ -244,8 +244,9 @@ def profiles(
     """Make profiles of embeddings that somebody else computed, such as RxRx19a's published embeddings.csv.
 
     Args:
-        embeddings: CSV with site_id and a column a feature.
-        metadata: the screen's metadata.csv.
+        embeddings: .csv, .parquet or .h5ad with a column a feature, and site_id or Metadata_Plate, Metadata_Well and,
+            for a row a site, Metadata_Site.
+        metadata: the screen's metadata.csv, or its folder; for a plate of your own with a screen.toml beside it.
         out: profiles to write (.h5ad).
         where: pandas query over the wells table, to take a part only, say "cell_type == 'VERO'".
         name: what tables call it.
@@ -277,11 +278,24 @@ def evaluate(
     truth: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Profiles in, tables out.
+    """Profiles in, tables out. What each evaluation needs beside profiles with plates, wells and roles:
+
+    - separability: control wells of two kinds: C+ and C-, or two cell types
+    - axes: 4 wells each of C+ and C- of one cell type
+    - dose-response: the same, and compounds at known doses; 4 doses make a curve
+    - hits: no C+: compounds in wells beside negative controls on a plate, for `replicates` in two wells or more
+    - replicates: the same, in two wells or more; average precision without a test
+    - probe-size: wells of two kinds, as separability
+    - zero-shot: two wells or more of each of two cell types or more
+    - moa: a column moa in obs (`gandl bbbc021`), two compounds or more of each mechanism
+    - distances: two similar drugs with a dose in common, and controls; classes stand in evaluate/drugs.py
+    - clusters: the package umap-learn (extra `methods`) and some hundred rows of a cell type
+
+    Negative controls are C-, or untreated wells in a screen without C-. The book adds drug-control, paradigms and
+    real-plate.
 
     Args:
-        name: which evaluation: separability, axes, dose-response, zero-shot, probe-size, replicates, moa, distances or
-            clusters; the book adds drug-control and paradigms.
+        name: which evaluation, one of those above.
         paths: profiles of one method each (.h5ad), and last, as with cp, the table to write (.csv).
         normalisation: of plates: none, all (wells), controls, tvn; the first is used where a table has one only.
         truth: truth.csv of a simulated screen, to compare a dose-response with.

@@ -45,7 +45,7 @@ from anndata import AnnData
 from anndata.io import read_elem, write_elem
 from tqdm import tqdm
 
-from gandl_lib import datasets
+from gandl_lib import datasets, foreign
 from gandl_lib.files import replacing
 from gandl_lib.wells import one_dose_each
 
@@ -85,13 +85,16 @@ def read(path: str | Path) -> AnnData:
 def published(
     embeddings: str | Path, metadata: str | Path, where: str | None = None, method: str = "baseline"
 ) -> AnnData:
-    """Embeddings that somebody else computed, as profiles; a table of `site_id` and features, as RxRx19a publishes it.
+    """Embeddings that somebody else computed, as profiles; a table of features that says of which sites or wells.
+
+    `foreign` tells which tables: `site_id` and features, as RxRx19a publishes them, CellProfiler's, pycytominer's, or
+    an AnnData. A row a well gives a profile a well, without `site_id` and `site` and with `n_sites`.
 
     Read in pieces of `CHUNK_ROWS` rows, so that beside the result itself (4 bytes a number: 1.25 GB for all of RxRx19a,
     305,520 sites of 1,024 features) there is never more than a piece in memory.
 
     Args:
-        embeddings: a CSV file, plain or compressed as pandas can tell from its name.
+        embeddings: .csv, plain or compressed as pandas can tell from its name, .parquet or .h5ad.
         metadata: the screen's metadata.csv, or the folder it is in.
         where: pandas query over the wells table, to take a part only.
         method: what tables will call it.
@@ -107,41 +110,47 @@ def published(
     if not metadata.is_dir() and metadata.name != datasets.METADATA:
         raise ValueError(
             f"{metadata}: the table of wells has to be called {datasets.METADATA}; it is known by that name and by its "
-            "columns, or by the screen.toml beside it."
+            "columns, or by the screen.toml beside it. Copy it under that name to a folder of its own, with a "
+            "screen.toml that says which of its columns are plate, well, compound, concentration, its unit and control."
         )
     wells = datasets.select(datasets.open_layout(root).parse(), where)
     if not embeddings.is_file():
         raise ValueError(f"{embeddings}: there is no such file; `gandl fetch rxrx19a OUT --embeddings` brings it.")
-    columns = list(pd.read_csv(embeddings, nrows=0).columns)
-    if "site_id" not in columns or len(columns) < 2:
-        raise ValueError(f"{embeddings}: expected site_id and features; found {', '.join(columns[:5])} ...")
-    features = [c for c in columns if c != "site_id"]
-    row = pd.Series(np.arange(len(wells)), index=wells["site_id"])
-    X, known = np.empty((len(wells), len(features)), np.float32), np.zeros(len(wells), bool)
-    dtypes = dict.fromkeys(features, np.float32) | {"site_id": str}
-    try:
-        with (
-            pd.read_csv(embeddings, dtype=dtypes, chunksize=CHUNK_ROWS) as pieces,
-            tqdm(total=len(wells), desc=f"read {embeddings.name}", unit="site", disable=None) as progress,
-        ):
-            for piece in pieces:
-                at = piece["site_id"].map(row)
-                wanted = at.notna().to_numpy()
-                at = at[wanted].to_numpy(int)
-                twice = piece["site_id"][wanted][known[at] | pd.Series(at).duplicated().to_numpy()]
-                if len(twice):
-                    raise ValueError(f"{embeddings}: site {twice.iloc[0]} comes twice.")
-                X[at] = piece[features].to_numpy(np.float32)[wanted]
-                known[at] = True
-                progress.update(len(at))
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{embeddings}: not a readable table ({error}).") from None
-    if not known.any():
+    table = foreign.Table(embeddings, CHUNK_ROWS)
+    if "site_id" not in table.key and "site" not in table.key:  # a row a well
+        n_sites = wells["well_id"].map(wells["well_id"].value_counts())
+        wells = wells.assign(n_sites=n_sites).drop_duplicates("well_id", ignore_index=True)
+        wells = wells.drop(columns=["site_id", "site"])
+    unit = "site_id" if "site_id" in wells else "well_id"
+    rows = table.rows(wells)
+    found = pd.Series(rows[rows >= 0])
+    if found.duplicated().any():
+        twice = wells[unit][found[found.duplicated()].iloc[0]]
+        raise ValueError(f"{embeddings}: {unit.removesuffix('_id')} {twice} comes twice.")
+    if found.empty:
         raise ValueError(
-            f"{embeddings} and {metadata} have no site in common; the metadata's first is {wells['site_id'][0]}."
+            f"{embeddings} and {metadata} have no {unit.removesuffix('_id')} in common; the metadata's first is "
+            f"{wells[unit][0]}."
+        )
+    features = table.features
+    X, known, start = np.empty((len(wells), len(features)), np.float32), np.zeros(len(wells), bool), 0
+    known[found] = True
+    with tqdm(total=len(rows), desc=f"read {embeddings.name}", unit="row", disable=None) as progress:
+        for piece in table.pieces(features=True):
+            at = rows[start : start + len(piece)]
+            X[at[at >= 0]] = piece[features].to_numpy(np.float32)[at >= 0]
+            start += len(piece)
+            progress.update(len(piece))
+    if where is None and len(found) < len(rows):
+        print(
+            f"{len(rows) - len(found)} of {len(rows)} rows of {embeddings.name} are not in {metadata} and left out.",
+            file=sys.stderr,
         )
     if not known.all():
-        print(f"{(~known).sum()} of {len(wells)} sites have no embedding and are left out.", file=sys.stderr)
+        print(
+            f"{(~known).sum()} of {len(wells)} {unit.removesuffix('_id')}s have no embedding and are left out.",
+            file=sys.stderr,
+        )
         X, wells = X[known], wells[known].reset_index(drop=True)
     made = AnnData(X, obs=wells.set_axis(wells.index.astype(str)), var=pd.DataFrame(index=features))
     made.uns["provenance"] = json.dumps(
@@ -278,7 +287,9 @@ def check(profiles: AnnData, columns: tuple[str, ...] = ()) -> str:
     except (KeyError, TypeError, ValueError):
         found = profiles.uns.get("provenance", "nothing")
         raise ValueError(
-            f'uns["provenance"] must be a JSON string with a "method"; found {str(found)[:80]!r}.'
+            f'uns["provenance"] must be a JSON string with a "method"; found {str(found)[:80]!r}. An AnnData by '
+            "another program becomes profiles by `gandl profiles THIS.h5ad METADATA OUT.h5ad`; its obs needs "
+            "Metadata_Plate and Metadata_Well."
         ) from None
     if profiles.n_obs == 0 or profiles.n_vars == 0:
         raise ValueError(f"{method}: the profiles are empty, {profiles.n_obs} rows of {profiles.n_vars} features.")

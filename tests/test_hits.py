@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from scipy import stats
 from sklearn.covariance import LedoitWolf
 from synthetic_profiles import make_profiles
 
+from gandl_lib.cli import app
+from gandl_lib.evaluate import EVALUATIONS
 from gandl_lib.evaluate import hits as module
 from gandl_lib.evaluate.hits import CALLERS, HEADER, hits
 from gandl_lib.evaluate.replicates import average_precision, replicates
@@ -156,3 +159,11 @@ def test_features_that_never_change_find_nothing():
     p = screen({"x": WORKS})
     p.X[:] = 1.0
     assert (hits(p)["p_value"] == 1).all()
+
+
+def test_help_says_what_each_evaluation_needs(capsys):
+    with pytest.raises(SystemExit):
+        app.cli(args=["evaluate", "hits", "--help"])
+    shown = capsys.readouterr().out
+    for name in EVALUATIONS:
+        assert re.search(rf"^- {name}: \w", shown, re.M), name

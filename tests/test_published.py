@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from gandl_book import chapters
 from synthetic_profiles import make_profiles
 
 from gandl_lib import profiles
 from gandl_lib.cli import app
 from gandl_lib.datasets import rxrx19a
+from gandl_lib.screen.export import write_table
 
 
 @pytest.fixture
@@ -124,3 +126,107 @@ def test_chapters_judge_published_profiles_without_the_workflow(tmp_path, monkey
     assert chapters.need("quick", "separability.csv", published="theirs.h5ad")[0].exists()
     with pytest.raises(ValueError, match="no such profiles; `gandl profiles"):
         chapters.need("quick", "separability.csv", published="others.h5ad")
+
+
+# ---- as other programs write them ----
+
+
+@pytest.fixture
+def own(tmp_path, rng):
+    """(folder of a plate of one's own with two sites a well, CellProfiler's table of it in another order)."""
+    rows = [(p, w, s) for p in ("P1", "2") for w in ("A01", "A02", "B01") for s in (1, 2)]
+    table = pd.DataFrame(rows, columns=["Metadata_Plate", "Metadata_Well", "Metadata_Site"])
+    kind = table["Metadata_Well"].map({"A01": "neg", "A02": "pos", "B01": "neg"})
+    table.assign(Kind=kind, _index=range(12)).to_csv(tmp_path / "metadata.csv", index=False)
+    (tmp_path / "screen.toml").write_text(
+        '[columns]\nplate = "Metadata_Plate"\nwell = "Metadata_Well"\nsite = "Metadata_Site"\ncontrol = "Kind"\n'
+        '[controls]\n"C-" = ["neg"]\n"C+" = ["pos"]\n[images]\npixel_um = 1.3\nchannels = ["DNA"]\n'
+        'files = "{Metadata_Plate}_{Metadata_Well}_{Metadata_Site}.tif"\n'
+    )
+    X = rng.standard_normal((12, 4)).astype(np.float32)
+    features = pd.DataFrame(X, columns=["Cells_Area", "Cells_Mean", "Nuclei_Area", "Nuclei_Mean"])
+    made = pd.concat([table, features], axis=1).assign(Metadata_dose="unknown")
+    return tmp_path, made.sample(frac=1, random_state=1).reset_index(drop=True)
+
+
+def save(table: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    elif path.suffix == ".h5ad":
+        metadata = [c for c in table if c.startswith("Metadata_")]
+        AnnData(
+            table.drop(columns=metadata).to_numpy(np.float32),
+            obs=table[metadata].rename(index=str),
+            var=pd.DataFrame(index=[c for c in table if c not in metadata]),
+        ).write_h5ad(path)
+    else:
+        table.to_csv(path, index=False)
+    return path
+
+
+def as_written(table: pd.DataFrame, spelling: str) -> pd.DataFrame:
+    if spelling == "A1":
+        return table.assign(Metadata_Well=table["Metadata_Well"].str.replace("0", ""))
+    if spelling == "from 0":
+        return table.assign(Metadata_Site=table["Metadata_Site"] - 1)
+    if spelling == "decimals":
+        return table.assign(Metadata_Site=table["Metadata_Site"].astype(float))
+    return table
+
+
+@pytest.mark.parametrize("spelling", ["as ours", "A1", "from 0", "decimals"])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.h5ad"])
+def test_tables_of_cellprofiler_find_their_sites(own, name, spelling, monkeypatch):
+    root, table = own
+    monkeypatch.setattr(profiles, "CHUNK_ROWS", 5)
+    found = profiles.published(save(as_written(table, spelling), root / name), root)
+    features = [c for c in table if not c.startswith("Metadata_")]
+    assert list(found.var_names) == features and found.n_obs == 12
+    expected = table.assign(site_id=table["Metadata_Plate"] + "_" + table["Metadata_Well"] + "_"
+                            + table["Metadata_Site"].astype(str)).set_index("site_id")  # fmt: skip
+    np.testing.assert_allclose(found.X, expected.loc[found.obs["site_id"], features], rtol=1e-6)
+    assert found.obs["role"].eq("C+").sum() == 4
+    profiles.write(found, root / "p.h5ad")
+    assert profiles.read(root / "p.h5ad").obs["index_"].tolist() == found.obs["index_"].tolist(), "_index is renamed"
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.h5ad"])
+def test_a_row_a_well_gives_a_profile_a_well(own, name):
+    root, table = own
+    features = [c for c in table if not c.startswith("Metadata_")]
+    wells = table.groupby(["Metadata_Plate", "Metadata_Well"], as_index=False)[features].mean()
+    found = profiles.published(save(wells, root / name), root)
+    assert found.n_obs == 6 and (found.obs["n_sites"] == 2).all() and "site_id" not in found.obs
+    expected = wells.set_index(wells["Metadata_Plate"] + "_" + wells["Metadata_Well"])
+    np.testing.assert_allclose(found.X, expected.loc[found.obs["well_id"], features], rtol=1e-6)
+    assert profiles.aggregate(found).obs["n_sites"].tolist() == [2] * 6
+
+
+def test_what_is_exported_comes_back(own):
+    root, table = own
+    found = profiles.published(save(table, root / "t.csv"), root)
+    write_table(found, root / "wide.csv")
+    again = profiles.published(root / "wide.csv", root)
+    np.testing.assert_array_equal(again.X, found.X)
+
+
+def test_what_is_wrong_with_such_tables_is_said(own, capsys):
+    root, table = own
+    for bad, message in [
+        (pd.concat([table, table.iloc[:1]]), "comes twice"),
+        (table.drop(columns="Metadata_Plate"), "Metadata_Plate, Metadata_Well"),
+        (table.assign(Metadata_Plate="other"), "no site in common"),
+        (table.assign(Metadata_Well="somewhere"), "12 row.s. name no well like A01; found 'somewhere'"),
+        (table.assign(Metadata_Site="left"), "12 row.s. have no number of a site; found 'left'"),
+        (table.assign(Cells_Area=np.nan), "NaN or infinite"),
+        (table.drop(columns="Metadata_Site"), "well P1_A01 comes twice|well 2_A01 comes twice|comes twice"),
+    ]:
+        for name in ("t.csv", "t.parquet"):
+            with pytest.raises(ValueError, match=message):
+                profiles.published(save(bad, root / name), root)
+    extra = pd.concat([table, table.iloc[:2].assign(Metadata_Plate="P9")])
+    assert profiles.published(save(extra, root / "t.csv"), root).n_obs == 12
+    assert "2 of 14 rows of t.csv are not in" in capsys.readouterr().err
+    foreign = save(table, root / "t.h5ad")
+    with pytest.raises(ValueError, match="becomes profiles by `gandl profiles"):
+        profiles.read(foreign)

@@ -5,8 +5,8 @@ is to ask, for each compound and dose, whether its wells could be negative contr
 
 * `replicates`  Do its wells find each other among the controls? Their mean average precision (`evaluate.replicates`).
 * `distance`    Does it lie away from them? Per plate, the mean of its n_a wells minus that of the k_a controls;
-                averaged over plates with weights n_a to d; then the length of d by Mahalanobis, sqrt(d' S^-1 d). S is the
-                covariance of all these wells about their plate's mean, shrunk as Ledoit & Wolf (2004) say, because
+                averaged over plates with weights n_a to d; then the length of d by Mahalanobis, sqrt(d' S^-1 d). S is
+                the covariance of these wells about their plate's mean, shrunk as Ledoit & Wolf (2004) say, because
                 there are fewer wells than features. The compound's own wells are in S, so the distance grows less than
                 in proportion to a strong effect.
 

@@ -111,7 +111,7 @@ def parse(root: Path, said: Description, folder: Folder) -> Parsed:
     )
     core, named = list(wells), [name for files in wells["files"] for name in json.loads(files)]
     extra = [c for c in text if re.fullmatch(r"\w[\w .()%-]*", c) and c not in wells.columns and c not in COLUMNS]
-    wells = wells.join(text[extra])
+    wells = wells.join(text[extra].rename(columns={"_index": "index_"}))  # a name that .h5ad files keep for themselves
     if said.tokens is not None:
         wells = _one_row_a_site(rows, wells)
     wells = _joined(rows, wells, core)
