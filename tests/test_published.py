@@ -107,13 +107,13 @@ def test_the_real_plate_map(gandl_data, tmp_path, rng):
 
 def test_chapters_judge_published_profiles_without_the_workflow(tmp_path, monkeypatch):
     (tmp_path / "Snakefile").touch()
-    shutil.copytree(Path(chapters.__file__).parents[1] / "config", tmp_path / "config")
+    shutil.copytree(Path(chapters.__file__).parents[2] / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(chapters.subprocess, "run", None)  # would fail if the workflow were called
     given = make_profiles("baseline", compounds={"cure": (1.0, 1.5, 0.9)}, sites=1)
     profiles.write(given, tmp_path / "theirs.h5ad")
     for chapter in ("04_separability", "05_dose_response"):
-        names = chapters.needs(Path(chapters.__file__).parents[1] / "notebooks" / f"{chapter}.py")
+        names = chapters.needs(Path(chapters.__file__).parents[2] / "notebooks" / f"{chapter}.py")
         found = dict(zip(names, chapters.need("quick", *names, published="theirs.h5ad"), strict=True))
         tables = {name: pd.read_csv(path) for name, path in found.items() if path and path.suffix == ".csv"}
         assert all(set(t["method"]) <= {"baseline", "shuffled labels"} for t in tables.values())

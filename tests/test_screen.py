@@ -222,7 +222,7 @@ def test_small_pixels_and_thin_designs_are_odd():
 
 def _command(*arguments: str, prefix: str = "") -> subprocess.CompletedProcess:
     command = f"{prefix} exec {sys.executable} -m gandl_lib.cli screen {' '.join(arguments)}"
-    environment = os.environ | {"PYTHONPATH": str(Path(screen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(screen.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
 
 
