@@ -39,10 +39,10 @@ def copy_of_project(to: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, profile: str = "tiny", **options) -> subprocess.CompletedProcess:
-    """Run the workflow in `folder`; real data is where it is for the project itself."""
-    data = os.environ.get("GANDL_DATA") or str(ROOT.parent / "shared" / "data")
+    """Run the workflow in `folder`, with this library, wherever another one may be installed from."""
+    path = os.pathsep.join(map(str, (folder, folder / "book", os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", f"profile={profile}"]
-    return subprocess.run(command, cwd=folder, env=os.environ | {"GANDL_DATA": data}, text=True, **options)
+    return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, text=True, **options)
 
 
 @cache
