@@ -170,6 +170,8 @@ def trained(cluster: Cluster, store: Path, run: Path, *launcher: str) -> dict[st
     command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
     options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", "2"]
     environment = cluster.environment | {"PYTHONPATH": f"{ROOT}:{ROOT}/book", "OMP_NUM_THREADS": "1"}
+    if "srun" in launcher:
+        environment["MASTER_ADDR"] = "127.0.0.1"  # by default the name of the first node, which here is no host
     command += [*options, "--threads", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
