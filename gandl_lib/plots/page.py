@@ -183,6 +183,7 @@ def table(frame: pd.DataFrame | None, caption: str, rows: int | None = None) -> 
     shown = frame[:rows].map(cell)
     body = shown.to_html(index=False, border=0, classes="table", justify="left")
     body = re.sub(r"(?<=</td>)(\s*)<td>", r'\1<td style="white-space:nowrap">', body)
+    body = body.replace("<th>", '<th scope="col">')
     body = body.replace("<td>", '<td style="min-width:9em">')  # the first of a row: words, which may wrap
     scrolled = f'<div style="overflow-x:auto" tabindex="0">{body}</div>'
     page = f'<figure style="margin:1em 0;color:inherit">{scrolled}{_caption(caption)}</figure>'

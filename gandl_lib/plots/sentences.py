@@ -27,6 +27,9 @@ from gandl_lib.plots.words import (
     verdict,
 )
 
+DIM = 0.75
+"""Wells of a compound that are less than this part as bright in the nuclear channel as C- wells hold fewer cells."""
+
 
 def control_separation(table: pd.DataFrame | None, method: str = METHOD) -> Output:
     """How far apart the controls lie (controls.csv of `gandl screen`), in words."""
@@ -148,7 +151,7 @@ def what_to_distrust(
     if curves is not None:
         called, dim = curves[(curves["method"] == METHOD) & curves["hit"].astype(bool)], brightness(tables)
         pairs = list(zip(called["cell_type"], called["compound"], strict=True))
-        if thin := [compound for cell, compound in pairs if dim.get((cell, compound), 1.0) < 0.75]:
+        if thin := [compound for cell, compound in pairs if dim.get((cell, compound), 1.0) < DIM]:
             doubts.append(
                 f"**Fewer cells?** At its best dose {listing(thin)} {'is' if len(thin) == 1 else 'are'} less than three"
                 f" quarters as bright in {dim.name} as the C- wells. What kills cells can look like what heals them."
@@ -177,7 +180,7 @@ def what_to_distrust(
     return points(*doubts)
 
 
-def screen(shards: Any) -> Output:
+def screen(shards: Any, whose: str = "This build's") -> Output:
     """What a `Shards` holds."""
     wells = shards.wells
     kind = "**simulated** images" if shards.simulated else "real images"
@@ -187,7 +190,7 @@ def screen(shards: Any) -> Output:
     _, height, width = shards.shape
     doses = treated["concentration_uM"].nunique()
     return say(
-        f"This build's screen holds {len(wells):,} sites".replace(",", " ") + f" of {roles.sum()} wells on",
+        f"{whose} screen holds {len(wells):,} sites".replace(",", " ") + f" of {roles.sum()} wells on",
         f"{wells['plate_id'].nunique()} plates, {listing(sorted(wells['cell_type'].unique()))} cells: {kind}",
         f"of {height} × {width} pixels at {shards.pixel_um:g} µm, {shards.dtype}, {len(shards.channels)} channels",
         f"({listing(shards.channels)}).",
@@ -224,6 +227,104 @@ def hits(curves: pd.DataFrame, method: str = METHOD, truth: pd.DataFrame | None 
     return say(*sentences)
 
 
+def suspicious(curves: pd.DataFrame, method: str = METHOD) -> Output:
+    """Compounds that would be hits by their efficacy and are not called so, for what else they do."""
+    part = curves[curves["method"] == method]
+    found = part[part["suspicious"].fillna(False).astype(bool)] if "suspicious" in part else part[:0]
+    if found.empty:
+        return say("No compound passes the threshold by wells that look like neither control.")
+    names = listing([f"{row.compound} in {row.cell_type}" for row in found.itertuples()][:8])
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return say(
+        f"**Not called hits, although they pass the threshold: {names}{more}.** The doses that do it "
+        f"lie farther beside "
+        "the axis than any control, or hold fewer cells: what kills cells can look like what heals them."
+    )
+
+
+def first_in_line(curves: pd.DataFrame, dim: pd.Series, n: int = 3) -> Output:
+    """The best hits, each with its warning."""
+    part = curves[(curves["method"] == METHOD) & curves["hit"].astype(bool)].nlargest(n, "efficacy_max")
+    if part.empty:
+        return say("")
+    named = [f"{row.compound}" + (f" (**but**: {w})" if (w := warning(row, dim)) else "") for row in part.itertuples()]
+    return say(f"First in line: {listing(named)}.")
+
+
+def usable(tables: Mapping[str, pd.DataFrame]) -> Output:
+    """Whether a screen can be believed, and why: the first thing its report says."""
+    controls = tables.get("controls")
+    if controls is None or controls.empty:
+        return say(
+            "**Verdict: no hits by efficacy.** There are not enough wells of both controls, so "
+            "nothing says which way is "
+            "better. What stands out from the negative controls is listed under hits, if there are such controls."
+        )
+    overall = controls[controls["plate_id"].eq("all plates")]
+    mine, reasons = overall[overall["method"] == METHOD], []
+    worst = mine.sort_values("auroc").iloc[0]
+    apart = f"Z′ {worst['z_prime']:.2f}, AUROC {worst['auroc']:.2f} in {worst['cell_type']}"
+    if worst["z_prime"] > 0.5:
+        verdict_ = f"**Verdict: usable well by well.** The controls lie apart ({apart})."
+    elif worst["auroc"] > 0.9:
+        verdict_ = (
+            f"**Verdict: usable, by means of several wells.** The controls lie apart, but single wells err ({apart})."
+        )
+    elif worst["ssmd_low"] > 0:
+        verdict_ = (
+            f"**Verdict: hardly usable.** The controls overlap widely ({apart}); only means of many "
+            f"wells mean anything."
+        )
+    else:
+        verdict_ = f"**Verdict: not usable.** The controls cannot be told apart ({apart})."
+    for cell_type, part in overall.groupby("cell_type", sort=False):
+        by = part.set_index("method")["ssmd"]
+        if {METHOD, INTENSITY} <= set(by.index) and by[INTENSITY] >= by[METHOD]:
+            reasons.append(
+                f"In {cell_type} brightness alone separates the controls better (SSMD {by[INTENSITY]:.1f} against "
+                f"{by[METHOD]:.1f}): believe it over the network."
+            )
+    curves = tables.get("dose_response")
+    if curves is not None and "suspicious" in curves:
+        part = curves[(curves["method"] == METHOD) & curves["suspicious"].fillna(False).astype(bool)]
+        if len(part):
+            reasons.append(f"{count(len(part), 'compound')} that look like hits do something else than cure.")
+    return say(verdict_, *reasons)
+
+
+def hits_without_axis(table: pd.DataFrame, method: str = METHOD) -> Output:
+    """What `gandl evaluate hits` found, in words."""
+    part = table[table["method"] == method]
+    sentences = []
+    for caller, one in part.groupby("caller", sort=False):
+        what = {"replicates": "By the agreement of replicates", "distance": "By distance from the negative controls"}
+        judged = one["p_value"].notna()
+        called = one[one["hit"].astype(bool)]
+        floor = one["p_floor"].max()
+        sentences.append(
+            f"{what.get(caller, caller)} {count(len(called), 'dose')} of "
+            f"{called['compound'].nunique()} compounds stand "
+            f"out, among {judged.sum()} judged (5 % false discoveries; with so few wells no p can be "
+            f"below {floor:.2g})."
+        )
+    return say(*sentences)
+
+
+def hits_without_axis_table(table: pd.DataFrame, method: str = METHOD, n: int = 25) -> pd.DataFrame:
+    """hits.csv for readers: the clearest first."""
+    part = table[(table["method"] == method) & table["p_value"].notna()].sort_values(["q_value", "p_value"])[:n]
+    return pd.DataFrame(
+        {
+            "compound": part["compound"],
+            "dose (µM)": part["concentration_uM"],
+            "judged by": part["caller"],
+            "score (by chance)": [f"{s:.2f} ({c:.2f})" for s, c in zip(part["score"], part["by_chance"], strict=True)],
+            "q": part["q_value"].map("{:.2g}".format),
+            "stands out": part["hit"].astype(bool),
+        }
+    )
+
+
 def top(curves: pd.DataFrame, n: int = 6, method: str = METHOD) -> list[tuple[str, str]]:
     """(cell type, compound) of the hits with the highest efficacy, or of the best compounds where nothing is a hit."""
     part = curves[curves["method"] == method].dropna(subset=["efficacy_max"])
@@ -235,8 +336,14 @@ def _end(value: float) -> str:
     return "open" if not np.isfinite(value) or value == 0 else f"{value:.2g}"
 
 
-def hit_table(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.DataFrame:
-    """The compounds with the highest efficacy, with what a screener wants to know of each."""
+def hit_table(
+    curves: pd.DataFrame, method: str = METHOD, n: int = 12, brightness: pd.Series | None = None
+) -> pd.DataFrame:
+    """The compounds with the highest efficacy, with what a screener wants to know of each, warnings included.
+
+    Args:
+        brightness: of `brightness`, where it is known.
+    """
     part = curves[curves["method"] == method].dropna(subset=["efficacy_max"]).nlargest(n, "efficacy_max")
     rows = []
     for row in part.itertuples():
@@ -248,14 +355,27 @@ def hit_table(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.Dat
             {
                 "cell type": row.cell_type,
                 "compound": row.compound,
+                "hit": bool(row.hit),
+                "warning": warning(row, brightness),
                 "highest efficacy": f"{row.efficacy_max:.2f}",
                 "EC50 (µM)": ec50 or censored,
-                "toxic from (µM)": row.toxic_from_uM,
                 "q": f"{row.q_value:.1g}",
-                "hit": bool(row.hit),
             }
         )
     return pd.DataFrame(rows)
+
+
+def warning(row: Any, brightness: pd.Series | None = None) -> str | None:
+    """What to know before a compound is believed (a row of dose_response.csv); None where nothing speaks against it."""
+    said = []
+    if isinstance(reason := getattr(row, "toxic_reason", None), str) and reason:
+        said.append(reason)
+    elif np.isfinite(row.toxic_from_uM):
+        said.append(f"looks toxic from {row.toxic_from_uM:.3g} µM")
+    dim = np.nan if brightness is None else brightness.get((row.cell_type, row.compound), np.nan)
+    if dim < DIM:
+        said.append(f"{100 * dim:.0f} % of the {brightness.name} of C- wells")
+    return "; ".join(said) or None
 
 
 def beside(scores: Mapping[str, Score], method: str = METHOD, majority: float | None = None) -> str:
@@ -273,15 +393,42 @@ def beside(scores: Mapping[str, Score], method: str = METHOD, majority: float | 
     return f"{name(method)} reaches **{mine}**" + (f", which {', '.join(parts)}." if parts else ".")
 
 
-def separability(scores: pd.DataFrame, split: str = "well", normalisation: str = "all", method: str = METHOD) -> Output:
-    """A list of what each task's row says, with the warnings that its controls call for."""
+def against_untrained(
+    scores: Mapping[str, Score], paired: pd.DataFrame | None, task: str, split: str, method: str = METHOD
+) -> str:
+    """How a method stands to the same network untrained: well by well where paired.csv has them, else by intervals.
+
+    Two methods judged on the same wells mostly err on the same wells; intervals of each alone call too much a tie.
+    """
+    if paired is not None:
+        rows = paired[(paired["task"] == task) & (paired["split"] == split)]
+        both = rows[rows["method"].isin([method, UNTRAINED]) & rows["other"].isin([method, UNTRAINED])]
+        if len(both):
+            row = both.iloc[0]
+            ahead = row["difference"] if row["method"] == method else -row["difference"]
+            return SAME if row["p_value"] > 0.05 else BEATS if ahead > 0 else BELOW
+    return verdict(scores[method], scores[UNTRAINED])
+
+
+def separability(
+    scores: pd.DataFrame,
+    split: str = "well",
+    normalisation: str = "all",
+    method: str = METHOD,
+    paired: pd.DataFrame | None = None,
+) -> Output:
+    """A list of what each task's row says, with the warnings that its controls call for.
+
+    Args:
+        paired: paired.csv, by which trained and untrained are compared.
+    """
     lines, shuffled, unbeaten, worse = [], [], [], []
     for task, part in scores[scores["split"] == split].groupby("task", sort=False):
         rows = part[part["normalisation"].isin([normalisation, "none"])]
         found, majority = method_scores(rows), rows["majority_rate"].iloc[0]
         lines.append(f"**{task}.** {beside(found, method, majority)}")
         if UNTRAINED in found and method in found:
-            outcome = verdict(found[method], found[UNTRAINED])
+            outcome = against_untrained(found, paired, task, split, method)
             unbeaten += [task] * (outcome == SAME)
             worse += [task] * (outcome == BELOW)
         shuffled += list(rows.loc[rows["method"] == SHUFFLED, "balanced_accuracy"])

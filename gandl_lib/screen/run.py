@@ -15,6 +15,7 @@ the same numbers. `begun.json` remembers what OUT was begun with; another input 
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,12 @@ from gandl_lib import checkpoints, datasets, files, profiles
 from gandl_lib import embed as embedding
 from gandl_lib import train as training
 from gandl_lib.datasets import own
-from gandl_lib.evaluate import axes, dose_response, separability
+from gandl_lib.evaluate import axes, dose_response, hits, paired, separability
 from gandl_lib.methods import METHODS
 from gandl_lib.screen import quality, report
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
+from gandl_lib.wells import merge_doses
 
 METHOD, BASELINES = "gandl", ("gandl-random", "intensity")
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -135,7 +138,8 @@ def screen(
         return None
     options = {"where": where, "weights": network and files.sha256(network), "seed": seed}
     options |= {} if network else {"images": images, "preset": PRESET}
-    files.claim(out, RECORD, {"data": _fingerprint(data)} | options)
+    said = {"folder": data.resolve().name, "begun_on": datetime.date.today().isoformat()}
+    files.claim(out, RECORD, {"data": _fingerprint(data)} | options | said, ignore=tuple(said))
 
     if found is not None:
         for name, table in (("found", found.table), ("odd", found.odd), ("skipped", found.skipped)):
@@ -150,6 +154,10 @@ def screen(
         chosen = (preset or _preset_of(source)) if name == "gandl-random" else None
         if name != "gandl-random" or chosen:
             embedded[name] = _embed(name, shards, out, name, chosen, seed)
+    if shards.channels[0].lower() in own.NUCLEI:  # cells are counted in the first channel
+        counts = _embed("cell-count", shards, out, "cell-count", None, seed)
+        for one in embedded.values():
+            one.obs["cell_count"] = counts.X[:, 0]
     notes = _tables(embedded, shards, out, seed)
     _provenance(embedded, out, seed)
     path = out / "report.html"
@@ -178,12 +186,18 @@ def look(data: Path, where: str | None = None, workers: int = 2) -> Found:
             f"check it, and save it as {data / own.MAPPINGS[0]}:\n\n{own.draft(table)}"
         ) from None
     wells, skipped, odd = layout.wells(where, workers)
+    as_one, merged = merge_doses(wells)
     first = layout.read(wells.iloc[0])
     simulation = data / "simulation.json"
     pixel_um = layout.pixel_um
     if simulation.is_file():
         pixel_um = float(json.loads(simulation.read_text()).get("pixel_um", pixel_um))
-    odd = pd.concat([odd, _design(wells, pixel_um, first.shape)], ignore_index=True)
+    rounded = [
+        ("doses written in several ways, taken as one", len(part), f"{compound}: {part['written'].iloc[0]}")
+        for compound, part in merged.groupby("compound")
+    ]
+    rounded = pd.DataFrame(rounded, columns=odd.columns)
+    odd = pd.concat([odd, rounded, _design(as_one, pixel_um, first.shape)], ignore_index=True)
     return Found(layout, wells, skipped, odd, first.shape, first.dtype.name, pixel_um)
 
 
@@ -334,7 +348,9 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
         made("controls", lambda: quality.controls(scores, seed=seed))
         tasks = {TASK: separability.TASKS[TASK]}
         splits = ["well", "plate"] if plates.size > 1 else ["well"]
-        made("separability", lambda: separability.separability(several, (how,), splits, seed, tasks=tasks))
+        judged = cache(lambda: separability.judged(several, (how,), splits, seed, tasks=tasks))
+        made("separability", lambda: judged()[0])
+        made("paired", lambda: paired.paired(judged()[1], seed=seed))
         dosed, treated = scores["concentration_uM"].notna(), scores["role"].eq("treated")
         if not treated.any():
             notes.append("No well is treated with a compound, so there are no hits to look for.")
@@ -344,7 +360,8 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
         else:
             notes.append("No compound has a concentration: hits are judged by their mean, and there are no curves.")
             made("dose_response", lambda: _without_doses(scores))
-    # Screens without C+ are judged by replicates and by distance from C- (`evaluate hits`): its table is made here.
+    elif shards.wells["role"].eq("treated").any():  # no axis: who agrees with its replicates, who lies far from C-
+        made("hits", lambda: hits.hits(several, how, seed))
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))
     quantities = [c for c in described if c.startswith("intensity_")] + (["efficacy"] if scores is not None else [])
     made("edge_effects", lambda: quality.edges(described, quantities))
