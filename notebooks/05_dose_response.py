@@ -147,6 +147,7 @@ narrate.efficacy(efficacy, method)
 # %%
 surest = curves.dropna(subset="ec50_uM").sort_values("p_value").query("outlier_wells.isna()").head(1)
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+ax.set_title("No curve of this build has an EC50")
 for row in surest.itertuples():  # none, where no curve of this build has an EC50
     one = efficacy.query("method == @row.method and cell_type == @row.cell_type").dropna(subset="efficacy")
     controls = one.query("role == 'C-' and split != 'reference'")["efficacy"].to_numpy()
