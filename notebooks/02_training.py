@@ -46,10 +46,14 @@ import pandas as pd
 import torch
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need, paper, recorded
+from gandl_book.code import source
 from gandl_book.figures import show, table
 from gandl_book.generate import between
 
+from gandl_lib import losses
 from gandl_lib.embed import open_method
+from gandl_lib.methods import gandl
+from gandl_lib.nn.layers import adam_groups
 from gandl_lib.shards import Shards
 from gandl_lib.train import read_stats
 from gandl_lib.views import TrainingCrops
@@ -117,6 +121,92 @@ stats = pd.DataFrame(read_stats(run))
 table(
     narrate.choices(method.config, len(shards.channels)),
     "What the paper states, and what this run uses. Each number is a field of a frozen dataclass and can be changed.",
+)
+
+# %% [markdown]
+# The shapes, from a random vector to an image and from an image to a verdict:
+
+# %%
+with torch.no_grad():
+    z = torch.randn(2, method.config.network.latent)
+    images = method.sample(z)
+    pd.Series(
+        {
+            "random vector z": tuple(z.shape),
+            "image G(z)": tuple(images.shape),
+            "embedding": tuple(method.embed(images).shape),
+            "verdict D(G(z))": tuple(method.discriminator(method.see(images)).shape),
+        },
+        name="shape",
+    ).pipe(print)
+
+# %% [markdown]
+# ## One step, in the open
+#
+# $R_1$ and the one-sided penalty are a line or two each. Both take the gradient of the verdict with respect to the images,
+# and that gradient has to be differentiable itself:
+
+# %%
+source(losses.input_gradient, losses.r1, losses.lipschitz_one_sided)
+
+# %% [markdown]
+# With these pieces a whole step fits in a cell. The pair is a tiny one, on crops of this screen, so that it takes a second. It
+# is the first step, in which every lazy penalty falls due.
+
+# %%
+torch.manual_seed(0)
+by_hand = gandl.GANDL(gandl.PRESETS["tiny"], len(shards.channels))
+torch.manual_seed(0)
+library = gandl.GANDL(gandl.PRESETS["tiny"], len(shards.channels))
+c, G, D = by_hand.config, by_hand.generator, by_hand.discriminator
+adam_G, adam_D = (
+    torch.optim.Adam(adam_groups(net, c.learning_rate), betas=(0.0, c.beta2), fused=True) for net in (G, D)
+)
+small_crops = TrainingCrops(shards, by_hand.crop_px, seed=0)
+real = small_crops.batch(0, c.batch)
+
+# %%
+torch.manual_seed(1)
+fake = G.synthesis(G.styles(torch.randn(c.batch, c.network.latent), c.style_mixing))
+
+# The discriminator: tell them apart, and stay flat around real images and not too steep in between.
+x = real.clone().requires_grad_(True)
+verdict = D(x, real=True)
+loss = losses.discriminator_logistic(verdict, D(fake.detach()))
+loss = loss + c.r1_every * c.gamma / 2 * losses.r1(losses.input_gradient(verdict, x))
+mix = losses.uniform_mix(real, fake.detach()).requires_grad_(True)
+loss = loss + c.r1_every * c.lipschitz_weight * losses.lipschitz_one_sided(losses.input_gradient(D(mix), mix))
+loss.backward()
+adam_D.step()
+
+# The generator: be taken for real, and let a step in style be as large everywhere.
+D.requires_grad_(False)
+loss = losses.generator_nonsaturating(D(fake))
+w = G.styles(torch.randn(c.batch // 2, c.network.latent), c.style_mixing)
+lengths = losses.path_lengths(G.synthesis(w), w)
+mean = c.path_decay * lengths.detach().mean()  # the running mean starts at 0
+loss = loss + c.path_every * c.path_weight * (lengths - mean).square().mean()
+loss.backward()
+adam_G.step()
+
+# %% [markdown]
+# And the library's step, from the same start with the same seed. Every parameter of both networks must be the same.
+
+# %%
+torch.manual_seed(1)
+library.step(real, n_seen=0)
+for net, same in ((G, library.generator), (D, library.discriminator)):
+    for mine, theirs in zip(net.parameters(), same.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+# %% [markdown]
+# Eight steps more, live, with the losses they give. A dash is a penalty that was not due.
+
+# %%
+steps = [library.step(small_crops.batch(i * c.batch, c.batch), n_seen=i * c.batch) for i in range(1, 9)]
+table(
+    pd.DataFrame([{name: float(value) for name, value in step.items()} for step in steps]).round(3),
+    "Eight steps of the tiny pair; losses and penalties before they are weighed.",
 )
 
 # %% [markdown]

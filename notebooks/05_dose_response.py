@@ -43,21 +43,29 @@ compound = ""  # its name or the beginning of it; empty: the one with the highes
 published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need, paper
+from gandl_book.code import source
 from gandl_book.figures import show, table
+
+from gandl_lib import profiles
+from gandl_lib.evaluate import dose_response, svm, toxicity
+from gandl_lib.splits import by_well
 
 check_parameters(globals(), "profile", "fresh", "compound", "published")
 
 # %%
-efficacy_csv, curves_csv, points_csv, compared_csv, truth_csv = need(
+efficacy_csv, curves_csv, points_csv, compared_csv, truth_csv, profiles_h5ad = need(
     profile,
     "efficacy.csv",
     "dose_response.csv",
     "dose_points.csv",
     "dose_truth.csv?",
     "data/screen/truth.csv?",
+    "profiles/gandl.h5ad",
     published=published,
     fresh=fresh,
 )
@@ -75,6 +83,42 @@ chosen = narrate.find_compound(compound, curves, method)
 #
 # The axis is fitted on three quarters of the control wells of a cell type and on nothing else. Treated wells are measured
 # by it and take no part in making it.
+#
+# In ten lines: the normal of the SVM's plane is the direction. A training well lies too far out along a normal that was fitted to
+# it, so each is measured along one fitted without it (*cross-fitting*), and the scale comes from those values.
+
+# %%
+p = profiles.normalise(profiles.read(profiles_h5ad), "all")
+cell_type = efficacy.query("method == @method")["cell_type"].iloc[0]
+seed = 0  # of config/*.yaml; it says which wells train
+train = p.obs["role"].isin(["C+", "C-"]) & (p.obs["cell_type"] == cell_type) & ~by_well(p.obs, seed=seed)
+X, y = p.X[train].astype(float), (p.obs["role"] == "C+").to_numpy()[train]
+wells = p.obs["well_id"].to_numpy()[train]
+
+# %%
+cost = svm.choose_cost(X, y, wells, seed)
+whole = svm.fit(X, y, cost, seed)
+normal = whole.svm.coef_[0] / np.linalg.norm(whole.svm.coef_)
+unseen = np.empty(len(X))  # along the axis, each site by a normal that has not seen its well
+for rest, held in svm.well_folds(y, wells, 5, seed):
+    fold = svm.fit(X[rest], y[rest], cost, seed)
+    w = fold.svm.coef_[0] / fold.sd * whole.sd  # in the units of the common standardisation
+    unseen[held] = (X[held] - whole.mean) / whole.sd @ (w / np.linalg.norm(w))
+means = pd.DataFrame({"positive": y, "along": unseen}).groupby(wells).mean().groupby("positive")["along"].mean()
+centre, half = (means[1.0] + means[0.0]) / 2, (means[1.0] - means[0.0]) / 2
+along = ((p.X - whole.mean) / whole.sd @ normal - centre) / half
+by_hand = pd.Series(along).groupby(p.obs["well_id"].to_numpy()).mean()
+
+# %% [markdown]
+# The table of the workflow has the same scores for all treated wells of this cell type. (Where the controls are in order by no
+# more than chance, it has none: an axis whose ends cannot be told apart has no scale.)
+
+# %%
+treated = efficacy.query("method == @method and cell_type == @cell_type and role == 'treated'").dropna(
+    subset="efficacy"
+)
+np.testing.assert_allclose(by_hand[treated["well_id"]], treated["efficacy"], rtol=1e-3, atol=1e-3)
+print(f"{len(treated)} treated wells of {cell_type} compared; half of the way from C- to C+ is {half:.2f}")
 
 # %% tags=["hide-input"]
 show(
@@ -96,6 +140,46 @@ narrate.efficacy(efficacy, method)
 # If it lies outside the doses tested, no number is given. A compound is a **hit** if its curve differs from a flat line, or
 # its mean from the threshold, with a false discovery rate of 5 % over all compounds of the cell type, *and* some dose has a
 # mean above 0. Doses that lie significantly below the best dose under them are toxic and are left out of the rising curve.
+
+# %% [markdown]
+# One compound by hand, with its interval: the one whose rise is surest.
+
+# %%
+surest = curves.dropna(subset="ec50_uM").sort_values("p_value").query("outlier_wells.isna()").head(1)
+fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
+ax.set_title("No curve of this build has an EC50")
+for row in surest.itertuples():  # none, where no curve of this build has an EC50
+    one = efficacy.query("method == @row.method and cell_type == @row.cell_type").dropna(subset="efficacy")
+    controls = one.query("role == 'C-' and split != 'reference'")["efficacy"].to_numpy()
+    one = one.query("compound == @row.compound")
+    one = one[~(one["concentration_uM"] >= row.toxic_from_uM)]
+    fit = dose_response.fit(one["concentration_uM"], one["efficacy"], controls)
+    np.testing.assert_allclose([fit.ec50_uM, fit.emax], [row.ec50_uM, row.emax], rtol=1e-3)
+
+    doses = np.geomspace(one["concentration_uM"].min(), one["concentration_uM"].max(), 200)
+    ax.axvspan(max(fit.ec50_low, doses[0]), min(fit.ec50_high, doses[-1]), alpha=0.2, label="EC50, 95 %")
+    ax.plot(one["concentration_uM"], one["efficacy"], "o", color="grey", label="wells")
+    ax.plot(doses, fit(doses), label="fit")
+    ax.set(xscale="log", xlabel="concentration (uM)", ylabel="efficacy", title=f"{row.compound}, {row.cell_type}")
+    ax.legend()
+plt.close(fig)
+show(
+    fig,
+    "The compound whose rise is surest, by any method, fitted in this cell; shaded: the interval of its EC50.",
+    alt="Efficacy of single wells of one compound against its concentration, and the fitted curve.",
+)
+
+# %% [markdown]
+# What kills may look like a cure, for a dead cell is not infected. So each dose is asked two more questions, with limits
+# taken from the controls: is it further off the axis than any of them, are there fewer cells? This is the whole rule:
+
+# %%
+source(toxicity.suspect_doses)
+
+# %%
+measured = toxicity.measured(efficacy.query("method == @method"))
+suspect = toxicity.suspect_doses(measured.query("role == 'treated'").groupby(["compound", "concentration_uM"]))
+print(f"{suspect['suspect'].sum()} of {len(suspect)} doses are suspect")
 
 # %% tags=["hide-input"]
 show(

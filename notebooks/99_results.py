@@ -65,6 +65,12 @@ unseen = {
 }
 made = json.loads(made_json.read_text())
 
+# %% [markdown]
+# ## Five sentences
+
+# %% tags=["hide-input"]
+narrate.in_short(scores, curves, compared, unseen["unseen cell types (simulated)"])
+
 # %% tags=["remove-input"]
 narrate.what_this_is(made)
 

@@ -71,14 +71,46 @@ def test_chapters_begin_alike(source: Path) -> None:
     assert set(ast.literal_eval(f"[{call}]")) == set(known)
 
 
+PRIMITIVE = {
+    "02_training": "losses.r1",
+    "04_separability": "svm.fit",
+    "05_dose_response": "dose_response.fit",
+    "06_zero_shot": "LinearSVC",
+    "99_results": "narrate.in_short",
+}
+"""What a chapter is about, and calls where a reader sees it."""
+HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}
+LONGEST_CELL = 30
+
+
 @by_chapter
-def test_chapters_hold_no_logic(source: Path) -> None:
-    """After the cell for Colab: calls, parameters and figures. No classes, no functions of more than one line."""
-    first = setup_cell()
-    for cell in jupytext.read(source).cells:
-        if cell.cell_type == "code" and cell.source != first:
-            nodes = list(ast.walk(ast.parse(cell.source)))
-            assert not [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.While | ast.Try)]
+def test_chapters_show_what_they_are_about(source: Path) -> None:
+    """No shown cell is too long to read, none defines what the library has, and one calls the chapter's primitive."""
+    cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code" and cell.source != setup_cell()]
+    library = library_names()
+    calls = set()
+    for cell in cells:
+        nodes = list(ast.walk(ast.parse(cell.source)))
+        defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        assert not defined & library, f"the library has {defined & library} already"
+        if not HIDDEN & set(cell.metadata.get("tags", [])):
+            assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+        if not {"remove-cell", "remove-input"} & set(cell.metadata.get("tags", [])):
+            calls |= {ast.unparse(n.func) for n in nodes if isinstance(n, ast.Call)}
+    if source.stem in PRIMITIVE:
+        assert PRIMITIVE[source.stem] in calls
+
+
+def test_primitives_are_of_chapters_that_exist() -> None:
+    assert set(PRIMITIVE) <= {source.stem for source in SOURCES}
+
+
+@cache
+def library_names() -> set[str]:
+    """Functions and classes that the library and the book's package define at the top of a module."""
+    files = [f for folder in ("gandl_lib", "book/gandl_book") for f in (ROOT / folder).rglob("*.py")]
+    tops = [node for f in files for node in ast.parse(f.read_text()).body]
+    return {node.name for node in tops if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 def setup_cell() -> str:

@@ -53,7 +53,7 @@ from gandl_book.narrate.paradigms import (
     setups,
 )
 from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
-from gandl_book.narrate.results import beside_paper, provenance, summary, what_this_is
+from gandl_book.narrate.results import beside_paper, in_short, provenance, summary, what_this_is
 from gandl_book.narrate.scale import cost_of_screen, throughput
 from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks
 from gandl_book.narrate.training import (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, Score, listing, method_scores, percent, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, Score, listing, method_scores, percent, points, say
 
 
 def summary(
@@ -54,6 +54,52 @@ def summary(
             auroc = {column: f"{by[m]:.2f}" if m in by else None for m, column in columns.items()}
             rows.append({"what": f"AUROC of efficacy for true effect, {cell_type}"} | auroc | {"majority": "0.50"})
     return pd.DataFrame(rows)
+
+
+def in_short(
+    scores: pd.DataFrame, curves: pd.DataFrame, compared: pd.DataFrame | None, unseen: pd.DataFrame | None
+) -> Output:
+    """Five sentences, the bad ones included: GAN-DL beside the best and the hardest of what it has to beat.
+
+    Args:
+        scores, curves, compared, unseen: separability.csv, dose_response.csv, dose_truth.csv, zero_shot_summary.csv.
+    """
+    used = scores[(scores["task"] == "C+ vs C-") & (scores["normalisation"] == "all")]
+    sentences = []
+    for split in ("well", "plate"):
+        found = used[used["split"] == split].set_index("method")["accuracy"]
+        sentences.append(f"C+ against C-, {split}s held out: {_beside(found, percent)}.")
+    if unseen is None:
+        sentences.append("Unseen cell types were not looked at in this build.")
+    else:
+        sentences.append(f"Unseen cell types (simulated): {_beside(unseen.set_index('method')['accuracy'], percent)}.")
+    if compared is None:
+        sentences.append("Which compounds truly work is not known on this screen, so no ranking is judged.")
+    else:
+        auroc = compared.groupby("method")["auroc"].mean()
+        ranked = _beside(auroc, "{:.2f}".format)
+        sentences.append(f"Ranking of compounds, mean area under the ROC curve over cell types: {ranked}.")
+    mine = curves[curves["method"] == METHOD]
+    suspicious = int(mine["suspicious"].sum()) if "suspicious" in mine else 0
+    sentences.append(
+        f"{name(METHOD)} calls {int(mine['hit'].sum())} of {len(mine)} compounds hits (counted in each cell type), and"
+        f" {suspicious} suspicious: what they do may be to kill."
+    )
+    return points(*sentences)
+
+
+def _beside(values: pd.Series, show: Callable[[float], str]) -> str:
+    """GAN-DL's value, the untrained networks' and pixel statistics', and the best of all other rows."""
+    values = values.drop("shuffled labels", errors="ignore").dropna()
+    if METHOD not in values:
+        return f"{name(METHOD)} has no value"
+    hardest = [m for m in (UNTRAINED, "gandl-random-blocks", INTENSITY) if m in values]
+    said = f"{name(METHOD)} {show(values[METHOD])}"
+    said += f", beside {listing([f'{name(m)} {show(values[m])}' for m in hardest])}" if hardest else ""
+    ahead = [m for m in hardest if values[m] >= values[METHOD]]
+    said += f"; **not ahead of {listing([name(m) for m in ahead])}**" if ahead else ""
+    best = values.idxmax()
+    return said + (f"; the best of all rows is {name(best)}, {show(values[best])}" if best != METHOD else "")
 
 
 def what_this_is(made: Mapping[str, Any]) -> Output:
