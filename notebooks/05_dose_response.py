@@ -43,6 +43,8 @@ compound = ""  # its name or the beginning of it; empty: the one with the highes
 published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -89,7 +91,8 @@ chosen = narrate.find_compound(compound, curves, method)
 
 # %%
 p = profiles.normalise(profiles.read(profiles_h5ad), "all")
-cell_type = efficacy.query("method == @method")["cell_type"].iloc[0]
+mine = json.loads(p.uns["provenance"])["method"]
+cell_type = efficacy.query("method == @mine")["cell_type"].iloc[0]
 seed = 0  # of config/*.yaml; it says which wells train
 train = p.obs["role"].isin(["C+", "C-"]) & (p.obs["cell_type"] == cell_type) & ~by_well(p.obs, seed=seed)
 X, y = p.X[train].astype(float), (p.obs["role"] == "C+").to_numpy()[train]
@@ -114,9 +117,7 @@ by_hand = pd.Series(along).groupby(p.obs["well_id"].to_numpy()).mean()
 # more than chance, it has none: an axis whose ends cannot be told apart has no scale.)
 
 # %%
-treated = efficacy.query("method == @method and cell_type == @cell_type and role == 'treated'").dropna(
-    subset="efficacy"
-)
+treated = efficacy.query("method == @mine and cell_type == @cell_type and role == 'treated'").dropna(subset="efficacy")
 np.testing.assert_allclose(by_hand[treated["well_id"]], treated["efficacy"], rtol=1e-3, atol=1e-3)
 print(f"{len(treated)} treated wells of {cell_type} compared; half of the way from C- to C+ is {half:.2f}")
 

@@ -17,24 +17,28 @@
 # read off GAN-DL's axis can be held against a measurement that everybody understands.
 
 # %% tags=["remove-cell"]
-# On Colab and Kaggle: fetch the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
+# On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
 import importlib.util
-import os
 import subprocess
 import sys
 
 if importlib.util.find_spec("gandl_lib") is None:
-    _steps = f"""set -e
-        [ -d gandl ] || git clone --depth 1 https://github.com/gandl-executable/gandl gandl
-        cd gandl
-        {sys.executable} -m pip freeze | grep == > keep.partial
-        {sys.executable} -m pip install --quiet --constraint keep.partial --editable . snakemake"""
-    subprocess.run(["bash", "-c", _steps], check=True)
-    os.chdir("gandl")
-    sys.path.insert(0, os.getcwd())
+    _home = "https://github.com/gandl-executable/gandl"
+    _released = f"gandl @ {_home}/releases/download/v0.1.0/gandl-0.1.0-py3-none-any.whl"
+    _pip = [sys.executable, "-m", "pip"]
+    _there = subprocess.run([*_pip, "freeze"], check=True, capture_output=True, text=True).stdout.splitlines()
+    with open("keep.txt", "w") as _keep:
+        _keep.write("\n".join(_line for _line in _there if "==" in _line) + "\n")
+    for _source in (_released, f"gandl @ git+{_home}"):
+        _run = subprocess.run([*_pip, "install", "--quiet", "--constraint", "keep.txt", _source], stderr=-1, text=True)
+        if _run.returncode == 0:
+            break
+    else:
+        raise SystemExit(f"The library cannot be installed beside this kernel's packages: {_run.stderr.strip()[-400:]}")
 
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its rows of `real_plate`
+fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
 
 # %% tags=["remove-cell"]
 import inspect
@@ -45,10 +49,12 @@ from gandl_book.figures import show, table
 
 from gandl_lib.shards import Shards
 
-check_parameters(globals(), "profile")
+check_parameters(globals(), "profile", "fresh")
 
 # %%
-table_csv, wells_csv, shards = need(profile, "real_plate.csv?", "real_plate_wells.csv?", "shards/real_plate.zarr?")
+table_csv, wells_csv, shards = need(
+    profile, "real_plate.csv?", "real_plate_wells.csv?", "shards/real_plate.zarr?", fresh=fresh
+)
 live = table_csv is not None
 measured = narrate.read(table_csv) if live else recorded("real_plate")
 wells = narrate.read(wells_csv) if live else recorded("real_plate_wells")

@@ -105,7 +105,7 @@ def _between_controls(truth: pd.DataFrame, value: pd.Series, method: str) -> pd.
     bottom, top = (value[truth["role"] == role].mean() for role in ("C-", "C+"))
     table = truth.reset_index().assign(method=method, efficacy=2 * (value - bottom).to_numpy() / (top - bottom) - 1)
     split = np.where(truth["role"].isin(["C+", "C-"]), "train", "other")  # controls that the scale was taken from
-    return table.assign(split=split)[list(axes.EFFICACY_HEADER)]
+    return table.assign(split=split, off=np.nan)[list(axes.EFFICACY_HEADER)]  # one number: nothing lies beside it
 
 
 def _quality(method: str, wells: pd.DataFrame, seed: int) -> dict[str, object]:
