@@ -599,7 +599,7 @@ def test_batch_mates():
 def test_position_gives_confounded_labels_away_and_nothing_else():
     profiles = make_profiles("gandl", roles={"C+": 16, "C-": 32}, seed=2)
     column = np.where(profiles.obs["role"] == "C+", 8, 9 + profiles.obs.groupby("plate_id").cumcount() % 20)
-    row = [figures.letters(k) for k in profiles.obs.groupby("plate_id").cumcount() // 2 % 26]
+    row = [letters(k) for k in profiles.obs.groupby("plate_id").cumcount() // 2 % 26]
     confounded = profiles.copy()
     confounded.obs["well"] = [f"{r}{c:02d}" for r, c in zip(row, column, strict=True)]
     # Sites of a well must share its place.
