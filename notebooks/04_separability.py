@@ -135,7 +135,7 @@ show(
 )
 
 # %% tags=["remove-input"]
-narrate.separability(scores, method=method)
+narrate.separability(scores, method=method, paired=paired)
 
 # %% tags=["hide-input"]
 table(

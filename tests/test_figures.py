@@ -21,6 +21,7 @@ from synthetic_profiles import DOSES, log_logistic, make_profiles
 from gandl_lib.evaluate import leaks
 from gandl_lib.evaluate.dose_response import HEADER as CURVES
 from gandl_lib.evaluate.dose_response import Fit
+from gandl_lib.evaluate.scores import explained
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
 from gandl_lib.plots import page as style
@@ -584,7 +585,7 @@ def test_explained_variance_is_that_of_the_groups(rng):
     X = X / X.std(0)
     means = {p: X[(profiles.obs["plate_id"] == p).to_numpy()].mean(0) for p in set(profiles.obs["plate_id"])}
     between = sum((means[p] ** 2).sum() for p in profiles.obs["plate_id"])
-    assert narrate.explained(profiles, "plate_id") == pytest.approx(between / (X**2).sum(), rel=1e-4)
+    assert explained(profiles, "plate_id") == pytest.approx(between / (X**2).sum(), rel=1e-4)
 
 
 def test_batch_mates():

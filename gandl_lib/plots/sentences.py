@@ -8,23 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
     INTENSITY,
     METHOD,
-    SAME,
     SHUFFLED,
     UNTRAINED,
-    Score,
     count,
     listing,
     method_scores,
     percent,
     points,
     say,
-    verdict,
 )
 
 DIM = 0.75

@@ -59,7 +59,6 @@ from gandl_book.narrate.separation import cell_types_normalised, eight_ways, lea
 from gandl_book.narrate.training import (
     batch_mates,
     choices,
-    explained,
     methods,
     plate_variance,
     precisions,
@@ -69,6 +68,7 @@ from gandl_book.narrate.training import (
     what_matters,
 )
 from gandl_book.narrate.unseen import ranks, zero_shot, zero_shot_table
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.sentences import (
     brightness,
     control_separation,
@@ -82,17 +82,4 @@ from gandl_lib.plots.sentences import (
     top,
     what_to_distrust,
 )
-from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
-    INTENSITY,
-    METHOD,
-    SAME,
-    UNTRAINED,
-    Score,
-    listing,
-    percents,
-    present,
-    read,
-    verdict,
-)
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, percents, present, read

@@ -7,9 +7,10 @@ import difflib
 import numpy as np
 import pandas as pd
 
+from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import _end
-from gandl_lib.plots.words import BEATS, METHOD, Score, listing, percent, points, say, verdict
+from gandl_lib.plots.words import METHOD, listing, percent, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:

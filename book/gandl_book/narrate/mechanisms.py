@@ -8,21 +8,9 @@ import numpy as np
 import pandas as pd
 
 from gandl_book.figures.mechanisms import PROPERTIES
+from gandl_lib.evaluate.scores import BEATS, BELOW, VERDICTS, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
-    INTENSITY,
-    VERDICTS,
-    Score,
-    count,
-    listing,
-    method_scores,
-    percent,
-    points,
-    say,
-    verdict,
-)
+from gandl_lib.plots.words import INTENSITY, count, listing, method_scores, percent, points, say
 
 RANDOM = "dcgan-random"
 PUBLISHED = {"CytoGAN DCGAN": "dcgan", "CytoGAN WGAN": "wgan-gp", "CytoGAN LSGAN": "lsgan", "CytoGAN VAE": "vae"}

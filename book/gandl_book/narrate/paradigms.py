@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from gandl_book import figures
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import BEATS, BELOW, INTENSITY, METHOD, SAME, Score, count, listing, points, say, verdict
+from gandl_lib.plots.words import INTENSITY, METHOD, count, listing, points, say
 
 
 def setups(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from gandl_lib.evaluate.scores import Score
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, Score, listing, method_scores, percent, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, method_scores, percent, points, say
 
 
 def summary(

@@ -5,18 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from gandl_lib.evaluate.leaks import ZONE
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
-    SAME,
-    Score,
-    percent,
-    points,
-    say,
-    spread,
-    verdict,
-)
+from gandl_lib.plots.words import percent, points, say, spread
 
 
 def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:

@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, VERDICTS, Score, explained, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
-    LEARNT,
-    SAME,
-    VERDICTS,
-    Score,
-    listing,
-    percent,
-    points,
-    say,
-    spread,
-    verdict,
-)
+from gandl_lib.plots.words import LEARNT, listing, percent, points, say, spread
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -172,15 +160,6 @@ def methods(profiles: Sequence[AnnData]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def explained(profiles: AnnData, column: str) -> float:
-    """Share of the features' total variance that lies between groups of `column` (0..1; features standardised)."""
-    X = np.asarray(profiles.X, np.float64)
-    X = X[:, X.std(axis=0) > 0]
-    X = (X - X.mean(axis=0)) / X.std(axis=0)
-    groups = pd.DataFrame(X).groupby(profiles.obs[column].to_numpy())
-    return float((groups.transform("mean").to_numpy() ** 2).sum() / max((X**2).sum(), 1e-12))
 
 
 def plate_variance(before: AnnData, after: AnnData) -> Output:

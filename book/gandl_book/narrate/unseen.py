@@ -6,23 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, VERDICTS, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import beside
-from gandl_lib.plots.words import (
-    BEATS,
-    BELOW,
-    METHOD,
-    SAME,
-    SHUFFLED,
-    UNTRAINED,
-    VERDICTS,
-    listing,
-    method_scores,
-    percent,
-    percents,
-    say,
-    verdict,
-)
+from gandl_lib.plots.words import METHOD, SHUFFLED, UNTRAINED, listing, method_scores, percent, percents, say
 
 
 def zero_shot(summary: pd.DataFrame | None, where: str) -> Output:
