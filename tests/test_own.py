@@ -520,7 +520,9 @@ def test_any_table_is_read_or_refused(tmp_path_factory, rows, separator):
     root = tmp_path_factory.mktemp("fuzz")
     plate(root, written=False)
     rows = [ROWS[2], *rows]
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(root / "metadata.csv", index=False, sep=separator)
+    # Lines that end as spreadsheets end them, so that a carriage return in a cell is quoted and ends no row.
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.to_csv(root / "metadata.csv", index=False, sep=separator, lineterminator="\r\n")
     layout = own.open_folder(root)
     try:
         parsed = own.parse(root)

@@ -279,7 +279,7 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(small, tmp_path):
     before = contents(small)
-    with refused("another simulation", "seed"):
+    with refused("was begun with another", "seed"):
         simulate(small, SMALL, seed=9, jobs=1)
     assert contents(small) == before
     (tmp_path / "mine.txt").write_text("x")
