@@ -83,7 +83,7 @@ def test_every_profile_reaches_the_book(empty: Path, profile: str) -> None:
 def test_unknown_profile_names_the_known_ones(empty: Path) -> None:
     run = snakemake(empty, "--dry-run", profile="quikc", capture_output=True)
     assert run.returncode != 0
-    assert re.search(r"'quikc'.*gpu, quick, rxrx19a, tiny", run.stdout + run.stderr)
+    assert re.search(r"'quikc'.*gpu, plate25, quick, rxrx19a, tiny", run.stdout + run.stderr)
 
 
 def test_every_library_file_is_somebodys_input(empty: Path) -> None:
@@ -95,7 +95,16 @@ def test_every_library_file_is_somebodys_input(empty: Path) -> None:
     # Commands only pass on, package files only name what is in the package, fetching comes before all stages and
     # exporting after, sources and bundles are about results and make none, and methods that the profile does not use
     # have nothing to run again.
-    outside = ("/__init__.py", "/cli.py", "/commands.py", "/export.py", "/sources.py", "/bundle.py", "/cover.py")
+    outside = (
+        "/__init__.py",
+        "/cli.py",
+        "/commands.py",
+        "/export.py",
+        "/sources.py",
+        "/bundle.py",
+        "/cover.py",
+        "/devices.py",
+    )
     unused = ("gandl_lib/methods/", "gandl_lib/nn/", "gandl_lib/fetch/")
     assert [path for path in library - inputs if not path.endswith(outside) and not path.startswith(unused)] == []
     assert inputs <= library
@@ -139,11 +148,12 @@ def test_bystanders_and_registries_are_real() -> None:
 
 def test_a_method_is_one_line_of_the_configuration(empty: Path) -> None:
     path, before = empty / "config" / "tiny.yaml", jobs(empty)
+    row = "  brand-new: { method: gandl, preset: tiny, images: 8 }\n"
     with edited(path, ""):
-        path.write_text(path.read_text().replace("  intensity: {}\n", "  intensity: {}\n  brand-new: { images: 8 }\n"))
+        path.write_text(path.read_text().replace("  intensity: {}\n", f"  intensity: {{}}\n{row}", 1))
         after = jobs(empty)
     assert after["train"] == before["train"] + 1
-    assert after["embed"] == before["embed"] * 4 // 3
+    assert after["embed"] == before["embed"] * 5 // 4
 
 
 @pytest.mark.workflow
@@ -181,7 +191,7 @@ def test_the_tiny_profile_makes_every_table() -> None:
     assert provenance["profile"] == "tiny" and provenance["seed"] == 0
     for name, digest in provenance["sha256"].items():
         assert hashlib.sha256((results / name).read_bytes()).hexdigest() == digest, name
-    assert set(provenance["methods"]) == {"gandl", "gandl-random", "intensity"}
+    assert set(provenance["methods"]) == {"gandl", "gandl-random", "intensity", "cell-count"}
     runs = {path.parent.name for path in results.glob("runs/*/weights.safetensors")}
     assert set(provenance["runs"]) == runs and provenance["runs"]["gandl"]["n_seen"] == 320
     assert not list(results.rglob("*.partial*"))
@@ -214,16 +224,16 @@ def test_a_chapters_text_runs_that_chapter_alone(chapter: str) -> None:
     ("source", "runs", "leaves"),
     [
         ("evaluate/dose_response", {"dose_response"}, {"separability", "axes", "zero_shot", "embed", "train"}),
-        ("evaluate/separability", {"separability"}, {"dose_response", "axes", "zero_shot", "embed", "train"}),
+        ("evaluate/separability", {"separability", "zero_shot"}, {"dose_response", "axes", "embed", "train"}),
         (
-            "figures/page",
+            "plots/page",
             {"chapter"},
             {"separability", "dose_response", "axes", "zero_shot", "embed", "train", "shard"},
         ),
         ("profiles", {"separability", "dose_response", "axes", "zero_shot"}, {"embed", "train", "shard"}),
         ("methods/intensity", {"embed", "separability"}, {"train", "shard", "simulate"}),
         ("train", {"train", "embed", "separability"}, {"shard", "simulate"}),
-        ("datasets/cells", {"simulate", "shard", "train", "embed", "separability"}, set()),
+        ("simulate/cells", {"simulate", "shard", "train", "embed", "separability"}, set()),
     ],
 )
 def test_a_change_runs_its_own_stage_and_what_follows(source: str, runs: set[str], leaves: set[str]) -> None:
