@@ -194,7 +194,7 @@ def screen(shards: Any, whose: str = "This build's") -> Output:
         f"The treated ones received {treated['compound'].nunique()} compounds at up to {doses} concentrations."
         if len(treated)
         else "",
-        f"{count(skipped, 'site')} had missing or unreadable files and {'was' if skipped == 1 else 'were'} left out."
+        f"{count(skipped, 'site')} could not be used and {'was' if skipped == 1 else 'were'} left out."
         if skipped
         else "No site had to be left out.",
     )
