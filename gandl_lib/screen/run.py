@@ -159,6 +159,9 @@ def screen(
         for one in embedded.values():
             one.obs["cell_count"] = counts.X[:, 0]
     notes = _tables(embedded, shards, out, seed)
+    if "cell_count" not in embedded[METHOD].obs:
+        first = f"the first channel, {shards.channels[0]}, is not called a nuclear stain"
+        notes.append(f"Cells were not counted, for {first}: a compound that kills is known by other signs alone.")
     _provenance(embedded, out, seed)
     path = out / "report.html"
     files.write(path, report.render(out, shards, notes))
