@@ -25,8 +25,9 @@ book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=qu
 	snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 100/4s --config profile=$(PROFILE)
 	@echo "The book is _build/html/index.html"
 
+# A file of tests stays with one process: its fixtures are made once.
 test: lint  ## all checks and tests, the tiny profile end to end last
-	pytest -m "not workflow and not long and not cluster and not store"
+	pytest -m "not workflow and not long and not cluster and not store" -n logical --maxprocesses 4 --dist loadfile
 	pytest -m workflow --capture=no
 
 test-long: $(READY)  ## what takes long: more than fifty killed runs
