@@ -15,8 +15,8 @@
 #
 # The example is a *simulated* pair of 96-well plates that pretends to come from a laboratory that knows nothing of this
 # project: German column names, semicolons and decimal commas, nanomolar doses, one OME-TIFF of four 16-bit channels a site.
-# Its effects are strong and its edges bad, so that a network trained for a minute sees something. Three things are broken on
-# purpose.
+# Its effects are strong, its edges bad, and its network is trained for a minute; whether that suffices, its controls say.
+# Three things are broken on purpose.
 
 # %% tags=["remove-cell"]
 # On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
@@ -46,10 +46,12 @@ crops_per_second = 0.0  # that a device of yours embeds, for the costs at the en
 # %% tags=["remove-cell"]
 import json
 
+import numpy as np
 import pandas as pd
 from gandl_book import figures, narrate, throughput
 from gandl_book.chapters import check_parameters, need
 from gandl_book.figures import show, table
+from scipy import stats
 
 from gandl_lib import profiles
 from gandl_lib.embed import open_method
@@ -92,11 +94,14 @@ print((data / "screen.toml").read_text())
 # reads the table, opens every image once, says what it found, and writes nothing. It is worth reading: here a dose is a
 # word, a row is there twice, and an image ends half-way. None of that stops the run. Each such site is left out and named.
 
-# %% tags=["hide-input"]
-table(tables["found"], "What was found.")
+# %% [markdown]
+# The same from Python, here and now:
 
-# %% tags=["hide-input"]
-table(tables["skipped"], "What was left out, and why.", rows=10)
+# %%
+screen.screen(data, out.with_name("elsewhere"), dry_run=True)
+
+# %% [markdown]
+# The run keeps what was found and left out as tables, `found.csv`, `odd.csv` and `skipped.csv`; its report begins with them.
 
 # %% [markdown]
 # Numbers are read as people write them: `0,5` and `0.5`, `1e-3`, `10 nM` in a cell of its own accord. What can mean two
@@ -138,6 +143,24 @@ narrate.edge_effects(tables["edge_effects"])
 # of the other. Intensity statistics and the untrained network are measured in the same way, because a network that is no
 # better than they are has found nothing that a mean would not show.
 
+# %% [markdown]
+# By hand, for the network, from the scores of single wells:
+
+# %%
+efficacy, controls = tables["efficacy"], tables.get("controls", pd.DataFrame(columns=["method", "plate_id"]))
+seen = efficacy.query("method == 'gandl' and split in ('train', 'test')").dropna(subset="efficacy")
+for row in controls.query("method == 'gandl' and plate_id == 'all plates'").itertuples():
+    positive, negative = (seen.loc[seen["role"] == role, "efficacy"] for role in ("C+", "C-"))
+    apart, spreads = positive.mean() - negative.mean(), np.array([positive.std(), negative.std()])
+    ssmd = apart / np.sqrt((spreads**2).sum())
+    z_prime = 1 - 3 * spreads.sum() / abs(apart)
+    auroc = stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
+    print(f"SSMD {ssmd:.2f}, Z′ {z_prime:.2f}, AUROC {auroc:.2f}")
+    np.testing.assert_allclose([ssmd, z_prime, auroc], [row.ssmd, row.z_prime, row.auroc], rtol=1e-6)
+
+# %% tags=["remove-input"]
+narrate.usable(tables)
+
 # %% tags=["remove-input"]
 narrate.control_separation(tables.get("controls"))
 
@@ -162,8 +185,17 @@ show(
     "Dose-response of the best compounds. The triangles are the truth of the simulation, which no method has seen.",
 )
 
+# %% tags=["hide-input"]
+table(
+    narrate.hits_with_doubts(tables["dose_response"]),
+    "The best compounds by the network, with what speaks against each; in brackets the limit that the controls set.",
+)
+
 # %% tags=["remove-input"]
 narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
+
+# %% tags=["remove-input"]
+narrate.suspicious(tables["dose_response"])
 
 # %% tags=["remove-input"]
 narrate.hits(tables["dose_response"], "intensity", pd.read_csv(data / "truth.csv"))

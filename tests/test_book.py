@@ -76,7 +76,9 @@ PRIMITIVE = {
     "04_separability": "svm.fit",
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
-    "99_results": "narrate.in_short",
+    "09_own_screen": "screen.screen",
+    "10_real_plate": "filters.threshold_otsu",
+    "99_results": "narrate.on_simulated",
 }
 """What a chapter is about, and calls where a reader sees it."""
 HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}

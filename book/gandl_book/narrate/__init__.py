@@ -23,7 +23,10 @@ from gandl_book.narrate.doses import (
     efficacy,
     find_compound,
     hit_scores,
+    hits_with_doubts,
+    killers,
     rise_and_fall,
+    set_aside,
     truth_table,
     turned,
 )
@@ -53,7 +56,16 @@ from gandl_book.narrate.paradigms import (
     setups,
 )
 from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
-from gandl_book.narrate.results import beside_paper, in_short, provenance, summary, what_this_is
+from gandl_book.narrate.results import (
+    beside_paper,
+    columns_of_table_1,
+    hardest,
+    on_real_cells,
+    on_simulated,
+    provenance,
+    summary,
+    what_this_is,
+)
 from gandl_book.narrate.scale import cost_of_screen, throughput
 from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks
 from gandl_book.narrate.training import (
@@ -79,7 +91,9 @@ from gandl_lib.plots.sentences import (
     hits,
     screen,
     separability,
+    suspicious,
     top,
+    usable,
     what_to_distrust,
 )
 from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, percents, present, read

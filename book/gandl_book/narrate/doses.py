@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.sentences import _end
+from gandl_lib.plots.sentences import suspicious, warning
 from gandl_lib.plots.words import METHOD, listing, percent, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
     """The compound of a dose-response table that `wanted` means: its name in any case, or a beginning only it has.
 
-    Empty means the one with the highest efficacy under `method`, if it has any.
+    Empty means the hit with the highest efficacy under `method`, if there is any one without a warning and with an
+    EC50; without hits, the best of those that no warning speaks against.
 
     Raises:
         ValueError: no such compound, or several; with the nearest names.
     """
     known = sorted(curves["compound"].unique())
     if not wanted:
-        ranked = curves[curves["method"] == method].sort_values("efficacy_max", ascending=False)
-        return ranked["compound"].iloc[0]
+        mine = curves[curves["method"] == method]
+        sure = [warning(row) is None for row in mine.itertuples()]
+        ranked = mine.assign(hit=mine["hit"].astype(bool), sure=sure, fitted=mine["ec50_uM"].notna())
+        order = ["hit", "sure", "fitted", "efficacy_max"] if ranked["hit"].any() else ["sure", "efficacy_max"]
+        return ranked.sort_values(order, ascending=False)["compound"].iloc[0]
     lower = {compound.lower(): compound for compound in known}
     if wanted.lower() in lower:
         return lower[wanted.lower()]
@@ -106,13 +112,12 @@ def compound(
     if chosen.empty or chosen["efficacy_max"].isna().all():
         return say(f"{name(method)} has no efficacy scores of {compound} in {cell_type}.")
     row = next(chosen.itertuples())
-    called = "a **hit**" if row.hit else "**no hit**"
+    called = "a **hit**" if row.hit else "**suspicious**, and no hit" if _suspicious(row) else "**no hit**"
     sentences = [
         f"{compound} in {cell_type} is {called}: q = {row.q_value:.2g}, highest mean efficacy {row.efficacy_max:.2f}."
     ]
     if np.isfinite(row.ec50_uM):
-        ends = f"{_end(row.ec50_low)} to {_end(row.ec50_high)}"
-        sentences.append(f"Its EC50 is {row.ec50_uM:.3g} µM ({ends}), Hill slope {row.hill:.2g}.")
+        sentences.append(f"Its EC50 is {plain(row.ec50_uM)} µM ({interval(row)}), Hill slope {row.hill:.2g}.")
     elif isinstance(row.ec50_censored, str) and row.ec50_censored:
         side = "above the highest" if row.ec50_censored.startswith(">") else "below the lowest"
         sentences.append(f"Its EC50 lies {side} dose tested, so there is no number to give.")
@@ -120,11 +125,17 @@ def compound(
         sentences.append("Its doses do not make a curve that differs from a flat line.")
     if np.isfinite(row.toxic_from_uM):
         sentences.append(f"From {row.toxic_from_uM:g} µM on it looks toxic.")
+    if isinstance(reason := getattr(row, "toxic_reason", None), str) and reason:
+        sentences.append(f"**What speaks against it:** {reason}.")
+    elif np.isfinite(getattr(row, "off_axis", np.nan)):
+        sentences.append("At its best dose it lies no farther off the axis, and has no fewer cells, than controls do.")
     if truth is not None:
         true = next(truth.query("cell_type == @cell_type and compound == @compound").itertuples(), None)
         if true is not None:
-            what = f"it helps, EC50 {true.ec50_uM:.3g} µM" if true.effective else "it does nothing for infected cells"
-            toxic = f", and kills half from about {true.toxic_uM:.3g} µM" if np.isfinite(true.toxic_uM) else ""
+            what = (
+                f"it helps, EC50 {plain(true.ec50_uM)} µM" if true.effective else "it does nothing for infected cells"
+            )
+            toxic = f", and kills half from about {plain(true.toxic_uM)} µM" if np.isfinite(true.toxic_uM) else ""
             sentences.append(f"The truth of the simulation: {what}{toxic}.")
     return say(*sentences)
 
@@ -152,16 +163,102 @@ def rise_and_fall(curves: pd.DataFrame, n: int = 4, method: str = METHOD) -> lis
 
 
 def turned(curves: pd.DataFrame, method: str = METHOD) -> Output:
-    """How many compounds rise over the threshold and fall again."""
-    found, compounds = (
-        rise_and_fall(curves, len(curves), method),
-        curves[curves["method"] == method]["compound"].nunique(),
-    )
-    if not found:
-        return say(f"{name(method)} sees no compound that rises over the threshold and falls again in this run.")
-    names = listing([f"{compound} in {cell_type}" for cell_type, compound in found[:6]])
-    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    return say(f"{name(method)} sees {len(found)} rise and fall, among {compounds} compounds: {names}{more}.")
+    """How many compounds rise over the threshold and fall again, and which rise where something else than a cure is."""
+    found = rise_and_fall(curves, len(curves), method)
+    compounds = curves[curves["method"] == method]["compound"].nunique()
+    if found:
+        names = listing([f"{compound} in {cell_type}" for cell_type, compound in found[:6]])
+        more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+        first = f"{name(method)} sees {len(found)} rise and fall, among {compounds} compounds: {names}{more}."
+    else:
+        first = f"{name(method)} sees no compound that rises over the threshold and falls again in this run."
+    return say(first, suspicious(curves, method).bundle["text/markdown"])
+
+
+def set_aside(curves: pd.DataFrame, n: int = 4, method: str = METHOD) -> list[tuple[str, str]]:
+    """(cell type, compound) of those that rise and fall, then of those that are suspicious, best first."""
+    part = curves[curves["method"] == method].dropna(subset=["efficacy_max"])
+    doubtful = part[[_suspicious(row) for row in part.itertuples()]].nlargest(n, "efficacy_max")
+    pairs = [*rise_and_fall(curves, n, method), *zip(doubtful["cell_type"], doubtful["compound"], strict=True)]
+    return list(dict.fromkeys(pairs))[:n]
+
+
+def hits_with_doubts(curves: pd.DataFrame, method: str = METHOD, n: int = 12) -> pd.DataFrame:
+    """The compounds with the highest efficacy, and beside each how far off the axis it lies and how many cells it has.
+
+    Both are medians over the wells of the compound's best dose, in brackets the limit that the controls of its cell
+    type set (`gandl_lib.evaluate.toxicity`).
+    """
+    part = curves[curves["method"] == method].dropna(subset=["efficacy_max"])
+    rows = []
+    for row in part.nlargest(n, "efficacy_max").itertuples():
+        censored = row.ec50_censored if isinstance(row.ec50_censored, str) and row.ec50_censored else None
+        doubt = f"falls from {plain(row.toxic_from_uM)} µM on" if np.isfinite(row.toxic_from_uM) else None
+        if np.isfinite(getattr(row, "suspect_from_uM", np.nan)):
+            doubt = f"suspect from {plain(row.suspect_from_uM)} µM on"
+        rows.append(
+            {
+                "compound": row.compound,
+                "cell type": row.cell_type,
+                "called": "hit" if row.hit else "suspicious" if _suspicious(row) else "no hit",
+                "doubt": doubt,
+                "off the axis": _measured(row, "off_axis", "{:.2g}".format),
+                "cells, of C-": _measured(row, "cells", "{:.0%}".format),
+                "efficacy": f"{row.efficacy_max:.2f}",
+                "EC50 (µM)": f"{plain(row.ec50_uM)} ({interval(row)})" if np.isfinite(row.ec50_uM) else censored,
+                "q": f"{row.q_value:.1g}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _measured(row: Any, what: str, form: Callable[[float], str]) -> str | None:
+    value, limit = getattr(row, what, np.nan), getattr(row, f"{what}_limit", np.nan)
+    if not np.isfinite(value):
+        return None
+    return f"{form(value)} ({form(limit)})" if np.isfinite(limit) else form(value)
+
+
+def _suspicious(row: Any) -> bool:
+    return getattr(row, "suspicious", False) in (True, "True")
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number with so many digits that count, and never with an exponent between 0.001 and a million."""
+    if not np.isfinite(value) or value == 0 or not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{digits}g}"
+    return f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
+
+
+def interval(row: Any) -> str:
+    """The 95 % interval of an EC50 in words."""
+    low, high = row.ec50_low, row.ec50_high
+    no_low, no_high = not np.isfinite(low) or low == 0, not np.isfinite(high)
+    if no_low and no_high:
+        return "interval open at both ends"
+    return f"up to {plain(high)}" if no_low else f"from {plain(low)}" if no_high else f"{plain(low)} to {plain(high)}"
+
+
+def killers(curves: pd.DataFrame, truth: pd.DataFrame | None, methods: Sequence[str]) -> Output:
+    """How many compounds that kill each method notices, and how many of them it calls hits, by the truth."""
+    if truth is None:
+        return say("Which compounds kill is not known on a real screen; cell counts and the off-axis are all there is.")
+    both = curves.merge(truth, on=["cell_type", "compound"], suffixes=("", "_true"))
+    sentences = []
+    for method in dict.fromkeys(methods):
+        one = both[both["method"] == method]
+        toxic, hit = one["toxic_uM"].notna(), one["hit"].astype(bool)
+        fall, suspect = one["toxic_from_uM"].notna(), one["suspect_from_uM"].notna()
+        only = toxic & ~one["effective"].astype(bool)
+        if one.empty or one["efficacy_max"].isna().all():
+            continue
+        sentences.append(
+            f"{name(method)}: of {toxic.sum()} that kill, {(fall & toxic).sum()} are found by the fall of their curve "
+            f"and {(suspect & toxic).sum()} by off-axis distance or cell count; of {(~toxic).sum()} that do not, "
+            f"{(fall & ~toxic).sum()} and {(suspect & ~toxic).sum()} are flagged. {(hit & only).sum()} of the "
+            f"{only.sum()} that kill and do not help are called hits."
+        )
+    return points(*sentences)
 
 
 def hit_scores(published: pd.DataFrame) -> pd.DataFrame:
@@ -182,8 +279,9 @@ def truth_table(compared: pd.DataFrame | None) -> pd.DataFrame | None:
         "n_ec50": "EC50s fitted",
         "log10_ec50_error": "median |log10 error|",
         "ec50_coverage": "truth within interval",
-        "toxic_recall": "toxicity found",
-        "toxic_false_alarms": "false alarms",
+        "suspect_recall": "toxicity found",
+        "suspect_false_alarms": "false alarms",
     }
+    names = {column: title for column, title in names.items() if column in compared}
     shown = compared.assign(method=compared["method"].map(name))
     return shown[["method", "cell_type", *names]].rename(columns={"cell_type": "cell type", **names})

@@ -1,0 +1,38 @@
+"""A figure or a table on a page of the book: as `gandl_lib.plots.page` puts it, with where it is from (`origins`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gandl_book import origins
+from gandl_lib.plots import page
+from gandl_lib.plots.page import Output
+
+Origin = pd.DataFrame | str | Iterable[str] | None
+
+
+def show(figure: Figure, caption: str, alt: str | None = None, of: Origin = None) -> Output:
+    """`page.show`; `of` says what it shows (see `origins`). Words between backticks are set as code."""
+    return _badged(page.show(figure, caption, alt), caption, of)
+
+
+def table(frame: pd.DataFrame | None, caption: str, rows: int | None = None, of: Origin = None) -> Output:
+    """`page.table`, with a badge as in `show`; without `of`, that of the table itself."""
+    return _badged(page.table(frame, caption, rows), caption, frame if of is None else of)
+
+
+def _badged(output: Output, caption: str, of: Origin) -> Output:
+    words = origins.origin(of)
+    before, opening, after = output.bundle["text/html"].rpartition("<figcaption")
+    if not opening:  # a note that there is nothing has no caption, and needs no badge
+        return output
+    style, end, text = after.partition(">")
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", text)
+    return Output(
+        html=f"{before}{opening}{style}{end}{origins.badge(words)}{text}",
+        plain=f"[{', '.join(words)}] {output.bundle['text/plain']}",
+    )
