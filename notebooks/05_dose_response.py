@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Dose and response
+# # 05 · Dose and response
 #
 # So far the embedding has told sick from healthy, which anyone with a plate map can do. Here it is used for what nobody
 # knew: which compound brings infected cells back. Every treated well gets a place on the axis of chapter 04, its
@@ -39,7 +39,7 @@ if importlib.util.find_spec("gandl_lib") is None:
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
-compound = ""  # its name or the beginning of it; empty: the one with the highest efficacy
+compound = ""  # its name or the beginning of it; empty: the best hit that nothing speaks against
 published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
@@ -125,6 +125,7 @@ print(f"{len(treated)} treated wells of {cell_type} compared; half of the way fr
 show(
     figures.efficacy_plot(efficacy, method),
     f"Efficacy score of every well by {figures.name(method)}; a bar is the mean of its role. Most compounds do nothing, so most treated wells should lie with C-.",
+    of=method,
 )
 
 # %% tags=["remove-input"]
@@ -135,9 +136,9 @@ narrate.efficacy(efficacy, method)
 #
 # For each compound the wells of all doses are fitted with the four-parameter log-logistic that pharmacology uses,
 #
-# $$ E(c) = b + \frac{e_{\max} - b}{1 + (\mathrm{EC}_{50}/c)^{h}}, \qquad e_{\max} \ge b,\; h > 0, $$
+# $$ E(c) = b + \frac{e_{\max} - b}{1 + (\mathrm{EC}_{50}/c)^{h}}, $$
 #
-# by least squares. The {term}`EC50` gets an interval from its profile likelihood, open at an end that the data leave open.
+# with $e_{\max} \ge b$ and $h > 0$, by least squares. The {term}`EC50` gets an interval from its profile likelihood, open at an end that the data leave open.
 # If it lies outside the doses tested, no number is given. A compound is a **hit** if its curve differs from a flat line, or
 # its mean from the threshold, with a false discovery rate of 5 % over all compounds of the cell type, *and* some dose has a
 # mean above 0. Doses that lie significantly below the best dose under them are toxic and are left out of the rising curve.
@@ -167,6 +168,7 @@ plt.close(fig)
 show(
     fig,
     "The compound whose rise is surest, by any method, fitted in this cell; shaded: the interval of its EC50.",
+    of=curves,
     alt="Efficacy of single wells of one compound against its concentration, and the fitted curve.",
 )
 
@@ -185,17 +187,25 @@ print(f"{suspect['suspect'].sum()} of {len(suspect)} doses are suspect")
 # %% tags=["hide-input"]
 show(
     figures.dose_curves(points, curves, method, narrate.top(curves, method=method), truth),
-    f"The compounds with the highest efficacy by {figures.name(method)}, hits first. Dotted lines are infected and uninfected controls.",
+    f"The compounds with the highest efficacy by {figures.name(method)}, hits first. Dotted lines are infected and uninfected controls; a cross marks a suspect dose.",
+    of=method,
 )
 
 # %% tags=["hide-input"]
 table(
-    narrate.hit_table(curves, method),
-    f"The compounds with the highest efficacy by {figures.name(method)}; EC50 with its 95 % interval.",
+    narrate.hits_with_doubts(curves, method),
+    f"The compounds with the highest efficacy by {figures.name(method)}, and what speaks against each: how far off the axis its best dose lies and how many cells it has, in brackets the limit that no control passes.",
+    of=method,
 )
 
 # %% tags=["remove-input"]
 narrate.hits(curves, method, truth)
+
+# %% [markdown]
+# With the truth at hand, killers can be counted: how many are noticed, by which sign, and at what price.
+
+# %% tags=["remove-input"]
+narrate.killers(curves, truth, [method, "gandl-random", "intensity"])
 
 # %% [markdown]
 # ## Rise and fall
@@ -207,10 +217,12 @@ narrate.hits(curves, method, truth)
 narrate.turned(curves, method)
 
 # %% tags=["hide-input"]
+doubtful = narrate.set_aside(curves, method=method)
 show(
-    figures.dose_curves(points, curves, method, narrate.rise_and_fall(curves, method=method), truth),
-    f"Compounds that pass the threshold and then fall, by {figures.name(method)}; doses called toxic are shaded.",
-)
+    figures.dose_curves(points, curves, method, doubtful, truth),
+    f"Compounds that pass the threshold and then fall, or that are suspicious, by {figures.name(method)}; doses called toxic are shaded, suspect ones crossed.",
+    of=method,
+) if doubtful else None
 
 # %% [markdown]
 # ## Against the truth
@@ -222,6 +234,7 @@ show(
 show(
     figures.ranking(curves, method, truth),
     f"Compounds in the order of their highest mean efficacy by {figures.name(method)}. If the ranking were perfect, all green dots would lie left of all grey ones.",
+    of=method,
 )
 
 # %% tags=["remove-input"]
@@ -231,10 +244,15 @@ narrate.against_truth(compared)
 show(
     figures.ec50_plot(curves, truth, ["gandl", "supervised", "intensity"]),
     "Fitted against true EC50 of effective compounds, with 95 % intervals; the band is a factor of three either way. Simulated.",
+    of=curves,
 )
 
 # %% tags=["hide-input"]
-table(narrate.truth_table(compared), "How well each method finds what the simulation put in.")
+table(
+    narrate.truth_table(compared),
+    "How well each method finds what the simulation put in; toxicity by suspect doses, for which all methods share the count of cells.",
+    of=curves,
+)
 
 # %% [markdown]
 # ## One compound, closely
@@ -246,6 +264,7 @@ table(narrate.truth_table(compared), "How well each method finds what the simula
 show(
     figures.dose_curves(points, curves, method, narrate.compounds_of(curves, chosen), truth, efficacy),
     f"{chosen} by {figures.name(method)}. Grey dots are single wells.",
+    of=method,
 )
 
 # %% tags=["remove-input"]

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Your own screen
+# # 09 · Your own screen
 #
 # The chapters before this one had a screen whose layout the library knows by heart. Yours has other columns, other channels
 # and other files, and somebody in between has opened the table in a spreadsheet. This chapter takes such a folder to hits
@@ -188,7 +188,7 @@ show(
 # %% tags=["hide-input"]
 table(
     narrate.hits_with_doubts(tables["dose_response"]),
-    "The best compounds by the network, with what speaks against each; in brackets the limit that the controls set.",
+    "The best compounds by the network, with what speaks against each; in brackets the limit that no control passes.",
 )
 
 # %% tags=["remove-input"]
@@ -258,7 +258,7 @@ narrate.what_to_distrust(
 # %% [markdown]
 # ## What a whole screen costs
 #
-# A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
+# A plate is an afternoon's work at most. RxRx19a has 305,520 sites of 1024 × 1024 pixels in five channels, and before asking
 # a cluster for time one wants to know for how long. Every pixel is decoded and packed once, and every crop passes through
 # the network in two of the ways it can lie; nothing else grows with the screen. So the rates of a few sites, measured here
 # and now, say what all of them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # A real plate
+# # 10 · A real plate
 #
 # The chapters before this one ask their questions of cells that a program drew. Here are real ones: BBBC013, a plate of 96
 # wells that anybody may have (32 MB, CC BY 3.0, Ilya Ravkin). Its cells carry a protein that glows, FKHR-EGFP. At rest it
@@ -78,7 +78,7 @@ narrate.real_plate_source(live)
 show(
     figures.real_plate_sites(store),
     "Four real wells, DNA blue, FKHR-EGFP green, grey values as published. Left to right: no drug, and Wortmannin at three doses.",
-)
+) if live else None
 
 # %% [markdown]
 # ## The measurement that everybody understands
@@ -146,12 +146,14 @@ print(f"{figures.name(other['method'])}: Spearman {spearman:.2f} with the measur
 show(
     figures.real_plate_scores(wells),
     "Every well by the classical measurement (across) and by each method's axis (up), both with C- at -1 and C+ at +1. A method that measures the same thing lies on a rising line; it need not be straight.",
+    of=wells,
 )
 
 # %% tags=["hide-input"]
 table(
     narrate.real_plate_table(measured),
     "EC50 of both drugs with 95 % intervals, separation of controls (Z′, 95 % interval over wells), agreement with the classical order over all wells (Spearman), and wells a side that it takes to see a quarter of the full effect.",
+    of=measured,
 )
 
 # %% tags=["remove-input"]
@@ -161,6 +163,7 @@ narrate.real_plate(measured)
 show(
     figures.real_plate_curves(measured, wells),
     "EC50 of both drugs with its 95 % interval, a row a method; the band is the classical measurement's, by its logarithm.",
+    of=measured,
 )
 
 # %% [markdown]

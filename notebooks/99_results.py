@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Results beside the paper
+# # 99 · Results beside the paper
 #
 # All the key numbers on one page: ours, with intervals and with what they have to beat, and the paper's next to them. How
 # each came about is told in the chapters before. How this page came about is in the table at its end.

@@ -540,7 +540,7 @@ def test_hits_are_counted_against_the_truth():
 
 def test_one_compound_in_words():
     text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-narrow-03", TRUTH))
-    assert "is a hit" in text and "EC50 is 0.3 µM (0.15 to open)" in text and "From 10 µM on it looks toxic" in text
+    assert "is a hit" in text and "EC50 is 0.30 µM (from 0.15)" in text and "From 10 µM on it looks toxic" in text
     text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-inert-02", TRUTH))
     assert "no hit" in text and "do not make a curve" in text and "does nothing for infected cells" in text
     censored = CURVE_TABLE.assign(ec50_uM=np.nan, ec50_censored=">max")

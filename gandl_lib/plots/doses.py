@@ -14,7 +14,6 @@ from gandl_lib.plots.page import (
     BLACK,
     BLUE,
     GREY,
-    PALE,
     ROLES,
     VERMILLION,
     canvas,
@@ -22,6 +21,7 @@ from gandl_lib.plots.page import (
     empty,
     name,
 )
+from gandl_lib.plots.words import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,9 @@ def dose_curves(
         words.append(f"{row.compound} in {row.cell_type}: {said}, highest mean efficacy {row.efficacy_max:.2f}")
     for axes in grid.flat[len(rows) :]:
         axes.set_axis_off()
-    highest = pairs.merge(points)["efficacy"].abs().max()
-    reach = min(max(2.0, highest + 0.2), 5.0)
+    drawn_points = pairs.merge(points)
+    highest = drawn_points[["efficacy", "ci_low", "ci_high"]].abs().max().max()
+    reach = min(max(2.0, highest + 0.2), 6.0)
     for axes in grid[:, 0]:
         axes.set(ylabel="efficacy score", ylim=(-reach, reach))
     for axes in grid.flat[max(0, len(rows) - columns) : len(rows)]:
@@ -77,6 +78,11 @@ def dose_curves(
         Line2D([], [], color=BLACK, label="fitted curve"),
         Line2D([], [], color=BLACK, linewidth=4, alpha=0.3, label="EC50, 95 % interval"),
     ]
+    if "suspect" in drawn_points and drawn_points["suspect"].fillna(False).any():
+        label = "suspect dose: off the axis or few cells"
+        handles.append(Line2D([], [], color=VERMILLION, marker="x", markersize=8, linestyle="", label=label))
+    if wells is not None:
+        handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", markersize=4, label="a well"))
     if truth is not None:
         handles.append(Line2D([], [], color=BLUE, marker="^", linestyle="", label="true EC50 (simulated)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -97,9 +103,11 @@ def dose_curve(axes: Axes, row: Any, points: pd.DataFrame, wells: pd.DataFrame |
         axes.axvspan(start, high, color=VERMILLION, alpha=0.12, linewidth=0)
         axes.text(0.98, 0.98, "toxic", color=VERMILLION, fontsize=8, ha="right", va="top", transform=axes.transAxes)
     if wells is not None:
-        axes.scatter(wells["concentration_uM"], wells["efficacy"], s=9, color=PALE, linewidth=0)
+        axes.scatter(wells["concentration_uM"], wells["efficacy"], s=12, color=GREY, alpha=0.7, linewidth=0, zorder=3)
     whiskers = np.nan_to_num([points["efficacy"] - points["ci_low"], points["ci_high"] - points["efficacy"]])
     axes.errorbar(doses, points["efficacy"], whiskers, fmt="o", color=ROLES["treated"], elinewidth=1.3, markersize=4)
+    if "suspect" in points and (suspect := points["suspect"].fillna(False).to_numpy(bool)).any():
+        axes.plot(doses[suspect], points["efficacy"][suspect], "x", color=VERMILLION, markersize=8, zorder=4)
     for value in true_uM:
         axes.plot(
             value, 0, "^", color=BLUE, markersize=7, clip_on=False, zorder=5, transform=axes.get_xaxis_transform()
@@ -110,7 +118,7 @@ def dose_curve(axes: Axes, row: Any, points: pd.DataFrame, wells: pd.DataFrame |
         axes.plot(x, curve(row, x), color=BLACK, linewidth=1.4)
         ends = np.clip([row.ec50_low, row.ec50_high], low, high)
         axes.plot(ends, [(row.emax + row.bottom) / 2] * 2, color=BLACK, linewidth=4, alpha=0.3, solid_capstyle="butt")
-        return f"EC50 {row.ec50_uM:.2g} µM"
+        return f"EC50 {plain(row.ec50_uM)} µM"
     if isinstance(row.ec50_censored, str) and row.ec50_censored:
         return f"EC50 {row.ec50_censored.replace('max', 'highest dose').replace('min', 'lowest dose')}"
     return "no curve"

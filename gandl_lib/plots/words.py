@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gandl_lib.evaluate.scores import Score
@@ -29,6 +30,13 @@ def points(*sentences: str) -> Output:
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number with so many digits that count, and never with an exponent between 0.001 and a million."""
+    if not np.isfinite(value) or value == 0 or not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{digits}g}"
+    return f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
 
 
 def listing(words: Sequence[str]) -> str:

@@ -5,8 +5,10 @@ chapters, reports and tests use is here by its name.
 """
 
 from gandl_book.narrate.comparison import (
+    beside_each_other,
     cost_table,
     counterparts,
+    errors,
     few_labels,
     one_task,
     pairs,
@@ -79,7 +81,7 @@ from gandl_book.narrate.training import (
     trained_longer,
     what_matters,
 )
-from gandl_book.narrate.unseen import ranks, zero_shot, zero_shot_table
+from gandl_book.narrate.unseen import mistaken, ranks, zero_shot, zero_shot_table
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.sentences import (
     brightness,

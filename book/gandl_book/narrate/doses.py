@@ -12,7 +12,7 @@ import pandas as pd
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import suspicious, warning
-from gandl_lib.plots.words import METHOD, listing, percent, points, say
+from gandl_lib.plots.words import METHOD, listing, percent, plain, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
@@ -221,13 +221,6 @@ def _measured(row: Any, what: str, form: Callable[[float], str]) -> str | None:
 
 def _suspicious(row: Any) -> bool:
     return getattr(row, "suspicious", False) in (True, "True")
-
-
-def plain(value: float, digits: int = 2) -> str:
-    """A number with so many digits that count, and never with an exponent between 0.001 and a million."""
-    if not np.isfinite(value) or value == 0 or not 1e-3 <= abs(value) < 1e6:
-        return f"{value:.{digits}g}"
-    return f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
 
 
 def interval(row: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gandl_book.figures import against
+from gandl_book.figures.scores import PUBLISHED
 from gandl_book.narrate.comparison import one_task
 from gandl_book.narrate.real import agreeing
 from gandl_lib.evaluate.scores import Score
@@ -217,17 +218,6 @@ def what_this_is(made: Mapping[str, Any]) -> Output:
     else:
         kind = "The numbers of ours in this chapter are from real images."
     return say(kind, f"{name(METHOD)} was {seen}.")
-
-
-PUBLISHED = {
-    "gandl": "GAN-DL",
-    "supervised": "baseline",
-    "baseline": "baseline",
-    "imagenet-collapsed": "ImageNet-collapsed",
-    "imagenet-concatenated": "ImageNet-concatenated",
-    "convae": "ConvAE",
-}
-"""What the paper calls the counterparts of ours."""
 
 
 def beside_paper(

@@ -53,3 +53,23 @@ def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Out
         if groups[v]
     ]
     return say(f"On {where} {name(method)} reaches {mine}.", *parts)
+
+
+def mistaken(counts: pd.DataFrame | None, n: int = 2) -> pd.DataFrame | None:
+    """zero_shot.csv by method: how many sites are wrong, and the `n` commonest mistakes."""
+    if counts is None:
+        return None
+    rows = []
+    for method, one in counts[counts["method"] != SHUFFLED].groupby("method", sort=False):
+        wrong = one[one["true"] != one["predicted"]].nlargest(n, "count").query("count > 0")
+        columns = zip(wrong["true"], wrong["predicted"], wrong["count"], strict=True)
+        commonest = [f"{true} taken for {other} ({k:.0f})" for true, other, k in columns]
+        total = one.loc[one["true"] != one["predicted"], "count"].sum()
+        rows.append(
+            {
+                "method": name(method),
+                "wrong": f"{total:.0f} of {one['count'].sum():.0f}",
+                "commonest": "; ".join(commonest) or None,
+            }
+        )
+    return pd.DataFrame(rows)
