@@ -292,3 +292,15 @@ narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)
 #
 # `parts: 16` in a profile of `config/` makes the workflow do so. Memory holds two batches of images and the profiles of a
 # part, however long the screen is; the table of wells, with a few kilobytes a site, is all that grows.
+
+# %% [markdown]
+# ## Worth trying
+#
+# Copy the folder `own/data` and call `screen.screen(copy, out, dry_run=True)` after each change:
+#
+# - **Leave out the unit** in its `screen.toml`: it stops at once, *concentrations of which unit? Add [concentration]
+#   unit = "uM" (or nM, …), or a column `unit`.*
+# - **Misspell a control**, `"C+" = ["gesunt"]`. It goes on, but no longer with 32 C+ wells: they are now called blank, and under
+#   *Odd* stands that no row has that control, and that no efficacy, hits by efficacy or EC50 can be judged without one.
+# - **One plate**, `where="plate_id == 'Blech-2'"`: 92 wells, and a warning that nothing tells one plate's whims from biology.
+# - **No `screen.toml` at all**: the columns fit no known layout, and a draft to fill in is printed.

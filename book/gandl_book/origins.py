@@ -40,6 +40,8 @@ def mark(table: pd.DataFrame, origin: str) -> pd.DataFrame:
 
 def origin(of: pd.DataFrame | str | Iterable[str] | None = None) -> tuple[str, ...]:
     """The words of a badge for a table, a method or several, one of this module's words, or nothing in particular."""
+    from gandl_lib.plots.page import name  # here, for the workflow reads this module and draws nothing
+
     if of is None:
         return (HERE,)
     if isinstance(of, pd.DataFrame):
@@ -50,8 +52,8 @@ def origin(of: pd.DataFrame | str | Iterable[str] | None = None) -> tuple[str, .
         methods = {of} if isinstance(of, str) else set(of)
     if methods & {RECORDED, PUBLISHED}:
         return tuple(word for word in (RECORDED, PUBLISHED) if word in methods)
-    used = methods & _shipped
-    return (HERE, SHIPPED) if used else (HERE,)
+    known = _shipped | {name(method) for method in _shipped}  # tables for readers have the names that these read
+    return (HERE, SHIPPED) if methods & known else (HERE,)
 
 
 STYLE = (

@@ -78,7 +78,7 @@ MARKERS = {
 }
 NAMES = {
     "gandl": "GAN-DL",
-    "gandl-live": "GAN-DL, minutes of training",
+    "gandl-live": "GAN-DL, trained in this build",
     "gandl-random": "untrained GAN-DL",
     "random_weights": "untrained network",
     "gandl-blocks": "all layers of GAN-DL",
@@ -93,7 +93,7 @@ NAMES = {
     "imagenet-concatenated": "ImageNet-concatenated",
     "convae": "ConvAE",
     "mae": "masked autoencoder",
-    "transformer": "encoder of others",
+    "transformer": "encoder from a folder",
     "baseline": "published baseline",
     "dcgan": "DCGAN",
     "lsgan": "LSGAN",

@@ -45,7 +45,7 @@ def pairs(
     for row in rows.sort_values("difference", ascending=False).itertuples():
         which = _outcome(row, level)
         p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
-        said[which].append(f"{name(row.other)} ({100 * row.difference:+.1f} points, {p})")
+        said[which].append(f"{name(row.other)} ({100 * row.difference + 0.0:+.1f} points, {p})")
     parts = [
         f"{title}: {listing(said[which])}."
         for which, title in (
@@ -201,7 +201,7 @@ def published(measured: pd.DataFrame) -> Output:
     """What reading published embeddings takes (book/reference/published.csv)."""
     row = measured.iloc[0]
     return say(
-        f"All of RxRx19a, {row['sites']:.0f} sites of {row['features']:.0f} features in a table of",
+        f"All of RxRx19a, {row['sites']:,.0f} sites of {row['features']:.0f} features in a table of",
         f"{row['csv_MB'] / 1000:.1f} GB, becomes profiles in {row['processor_seconds'] / 60:.1f} minutes of one",
         f"processor core and at most {row['peak_memory_MB'] / 1000:.1f} GB of memory",
         "(measured on a simulated table of that size).",

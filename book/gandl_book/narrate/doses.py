@@ -90,7 +90,9 @@ def against_truth(compared: pd.DataFrame | None) -> Output:
     for cell_type, part in compared.groupby("cell_type", sort=False):
         by = part.set_index("method")["auroc"].dropna()
         if METHOD not in by:
-            sentences.append(f"In {cell_type} {name(METHOD)} has no ranking to judge.")
+            others = listing([f"{name(m)} {by[m]:.2f}" for m in by.index])
+            theirs = f", where the area under the ROC curve is {others}" if others else ""
+            sentences.append(f"In {cell_type} {name(METHOD)} has no ranking to judge{theirs}.")
             continue
         others = [f"{name(m)} {by[m]:.2f}" for m in by.index if m != METHOD]
         best = by.drop(METHOD).max() if len(by) > 1 else -np.inf
@@ -178,7 +180,7 @@ def turned(curves: pd.DataFrame, method: str = METHOD) -> Output:
 def set_aside(curves: pd.DataFrame, n: int = 4, method: str = METHOD) -> list[tuple[str, str]]:
     """(cell type, compound) of those that rise and fall, then of those that are suspicious, best first."""
     part = curves[curves["method"] == method].dropna(subset=["efficacy_max"])
-    doubtful = part[[_suspicious(row) for row in part.itertuples()]].nlargest(n, "efficacy_max")
+    doubtful = part[np.array([_suspicious(row) for row in part.itertuples()], bool)].nlargest(n, "efficacy_max")
     pairs = [*rise_and_fall(curves, n, method), *zip(doubtful["cell_type"], doubtful["compound"], strict=True)]
     return list(dict.fromkeys(pairs))[:n]
 
