@@ -92,9 +92,6 @@ narrate.hardest(scores, paired, leaks.position(profiles.read(one_h5ad)))
 # %% tags=["remove-input"]
 narrate.what_this_is(made)
 
-# %% tags=["remove-input"]
-narrate.real_plate_source(plate is live)
-
 # %% [markdown]
 # ## The numbers
 

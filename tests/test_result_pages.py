@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from gandl_book import figures, narrate
+from gandl_book.chapters import recorded
 
 from gandl_lib.plots.words import plain
 
@@ -148,6 +149,7 @@ def plate(z_prime: float, untrained: float, ec50: float = 3.5) -> pd.DataFrame:
 
 def test_the_real_plate_in_short_says_when_training_added_nothing():
     worse = repr(narrate.on_real_cells(plate(-0.7, -0.5), None))
+    assert "(this build" in worse and "(recorded)" in repr(narrate.on_real_cells(recorded("real_plate"), None))
     assert "not ahead of untrained GAN-DL" in worse and "agree with those of a plain measurement" in worse
     assert "not ahead" not in repr(narrate.on_real_cells(plate(0.4, -0.5), None))
     assert "differ from those of a plain measurement" in repr(narrate.on_real_cells(plate(0.4, -0.5, 30.0), None))

@@ -11,6 +11,7 @@ from gandl_book.figures import against
 from gandl_book.figures.scores import PUBLISHED
 from gandl_book.narrate.comparison import one_task
 from gandl_book.narrate.real import agreeing
+from gandl_book.origins import origin
 from gandl_lib.evaluate.scores import Score
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, method_scores, percent, points, say
@@ -135,7 +136,7 @@ def on_real_cells(plate: pd.DataFrame, unseen: pd.DataFrame | None) -> Output:
             f"On {n} wells of four cell types of RxRx1, by networks that were not trained on them, "
             f"{_beside(unseen.set_index('method')['accuracy'], percent)}."
         )
-    return points("**Real cells.** " + " ".join(told))
+    return points(f"**Real cells** ({', '.join(origin(plate))}). " + " ".join(told))
 
 
 def _on_plate(measured: pd.DataFrame) -> str:
