@@ -142,6 +142,7 @@ narrate.efficacy(efficacy, method)
 # If it lies outside the doses tested, no number is given. A compound is a **hit** if its curve differs from a flat line, or
 # its mean from the threshold, with a false discovery rate of 5 % over all compounds of the cell type, *and* some dose has a
 # mean above 0. Doses that lie significantly below the best dose under them are toxic and are left out of the rising curve.
+# And what passes only by doses that are *suspect*, as told below, is no hit.
 
 # %% [markdown]
 # One compound by hand, with its interval: the one whose rise is surest.

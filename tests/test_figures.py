@@ -517,8 +517,10 @@ def test_tables_name_methods_as_figures_do_and_keep_the_paper_beside():
     assert list(wide.columns) == ["method", *TASKS]
     wide = wide.set_index("method")
     assert (wide.loc["GAN-DL"] == "80.0 % (75 to 85) [91.4 %]").all() and (wide.loc["majority rate"] == "60.0 %").all()
-    blocks = narrate.zero_shot_table({"unseen": unseen, "absent": None}, unseen_paper)
-    assert blocks["method"].tolist()[-1] == "paper: GAN-DL" and set(blocks["cells"]) == {"unseen", "real RxRx1 cells"}
+    theirs = pd.concat([unseen_paper, pd.DataFrame({"method": ["DenseNet"], "accuracy": [0.8]})])
+    beside = narrate.zero_shot_table({"unseen": unseen, "absent": None}, theirs).set_index("method")
+    assert list(beside.columns) == ["unseen", "the paper, real RxRx1 cells"] and beside.index[-1] == "DenseNet"
+    assert beside.loc["GAN-DL"].tolist() == ["80.0 % (75 to 85)", "92.7 %"]
 
 
 def test_calibration_says_which_limit_broke():

@@ -62,7 +62,7 @@ def test_beside_every_hit_stands_what_speaks_against_it():
     table = narrate.hits_with_doubts(curves()).set_index("compound")
     assert list(table["called"]) == ["suspicious", "hit", "no hit"]  # by efficacy
     assert table.loc["killer", "off the axis"] == "40 (20)" and table.loc["killer", "cells, of C-"] == "40% (80%)"
-    assert table.loc["killer", "doubt"] == "suspect from 30 µM on" and table["doubt"].isna().sum() == 2
+    assert table.loc["killer", "suspect from (µM)"] == "30" and table["suspect from (µM)"].isna().sum() == 2
     assert table.loc["killer", "EC50 (µM)"] == "130 (interval open at both ends)"
     assert table.loc["cure", "EC50 (µM)"] == "0.31 (from 0.20)"
     bare = curves().drop(columns=["off_axis", "off_axis_limit", "cells", "cells_limit", "suspicious"])

@@ -5,9 +5,10 @@
     recorded          a table of a longer run in book/reference, which has its provenance beside it
     published         numbers of others
 
-`show` and `table` of `gandl_book.figures` say *this build* unless they are told `of=` what else: the table shown (its
-methods are looked up in the profile's configuration), the name of one method, or `RECORDED` and `PUBLISHED`.
-`chapters.recorded` and `chapters.paper` mark the tables they give, so that passing such a table is enough.
+`show` and `table` of `gandl_book.figures` read it off the table shown, or the one that a figure was drawn from: its
+methods are looked up in the profile's configuration, and `chapters.recorded` and `chapters.paper` mark the tables they
+give. Where a table was made into another on the way, `of=` says what it was: that table, the name of one method, or
+`RECORDED` and `PUBLISHED`.
 """
 
 from __future__ import annotations

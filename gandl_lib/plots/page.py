@@ -213,12 +213,14 @@ def name(method: str) -> str:
 
 
 def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw under the book's style."""
+    """Draw under the book's style; the figure keeps the tables it was drawn from as `figure.tables`."""
 
     @functools.wraps(draw)
     def styled(*args: Any, **kwargs: Any) -> Figure:
         with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        figure.tables = [value for value in (*args, *kwargs.values()) if isinstance(value, pd.DataFrame)]
+        return figure
 
     return styled
 

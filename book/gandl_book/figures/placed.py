@@ -16,7 +16,10 @@ Origin = pd.DataFrame | str | Iterable[str] | None
 
 
 def show(figure: Figure, caption: str, alt: str | None = None, of: Origin = None) -> Output:
-    """`page.show`; `of` says what it shows (see `origins`). Words between backticks are set as code."""
+    """`page.show`; `of` says what it shows (see `origins`), by default the first table that it was drawn from. Words
+    between backticks are set as code."""
+    if of is None:
+        of = next(iter(getattr(figure, "tables", ())), None)
     return _badged(page.show(figure, caption, alt), caption, of)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import suspicious, warning
-from gandl_lib.plots.words import METHOD, listing, percent, plain, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, percent, plain, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
@@ -94,8 +94,11 @@ def against_truth(compared: pd.DataFrame | None) -> Output:
             theirs = f", where the area under the ROC curve is {others}" if others else ""
             sentences.append(f"In {cell_type} {name(METHOD)} has no ranking to judge{theirs}.")
             continue
-        others = [f"{name(m)} {by[m]:.2f}" for m in by.index if m != METHOD]
-        best = by.drop(METHOD).max() if len(by) > 1 else -np.inf
+        rivals = by.drop(METHOD)
+        plainest = [m for m in (UNTRAINED, "gandl-random-blocks", INTENSITY) if m in rivals]
+        told = dict.fromkeys([*plainest, *rivals.nlargest(1).index])  # what has learnt nothing, and the best
+        others = [f"{name(m)} {by[m]:.2f}" for m in told]
+        best = rivals.max() if len(rivals) else -np.inf
         order = "ahead of" if by[METHOD] > best else "level with" if by[METHOD] == best else "**behind** the best of"
         beside_ = f", {order} {listing(others)}" if others else ""
         n = part.set_index("method")["n_compounds"].iloc[0]
@@ -130,7 +133,8 @@ def compound(
     if isinstance(reason := getattr(row, "toxic_reason", None), str) and reason:
         sentences.append(f"**What speaks against it:** {reason}.")
     elif np.isfinite(getattr(row, "off_axis", np.nan)):
-        sentences.append("At its best dose it lies no farther off the axis, and has no fewer cells, than controls do.")
+        fewer = ", and has no fewer cells," if np.isfinite(getattr(row, "cells", np.nan)) else ""
+        sentences.append(f"At its best dose it lies no farther off the axis{fewer} than controls do.")
     if truth is not None:
         true = next(truth.query("cell_type == @cell_type and compound == @compound").itertuples(), None)
         if true is not None:
@@ -195,20 +199,19 @@ def hits_with_doubts(curves: pd.DataFrame, method: str = METHOD, n: int = 12) ->
     rows = []
     for row in part.nlargest(n, "efficacy_max").itertuples():
         censored = row.ec50_censored if isinstance(row.ec50_censored, str) and row.ec50_censored else None
-        doubt = f"falls from {plain(row.toxic_from_uM)} µM on" if np.isfinite(row.toxic_from_uM) else None
+        doubt = f"{plain(row.toxic_from_uM)} (falls)" if np.isfinite(row.toxic_from_uM) else None
         if np.isfinite(getattr(row, "suspect_from_uM", np.nan)):
-            doubt = f"suspect from {plain(row.suspect_from_uM)} µM on"
+            doubt = plain(row.suspect_from_uM)
         rows.append(
             {
                 "compound": row.compound,
                 "cell type": row.cell_type,
                 "called": "hit" if row.hit else "suspicious" if _suspicious(row) else "no hit",
-                "doubt": doubt,
-                "off the axis": _measured(row, "off_axis", "{:.2g}".format),
+                "suspect from (µM)": doubt,
+                "off the axis": _measured(row, "off_axis", plain),
                 "cells, of C-": _measured(row, "cells", "{:.0%}".format),
                 "efficacy": f"{row.efficacy_max:.2f}",
                 "EC50 (µM)": f"{plain(row.ec50_uM)} ({interval(row)})" if np.isfinite(row.ec50_uM) else censored,
-                "q": f"{row.q_value:.1g}",
             }
         )
     return pd.DataFrame(rows)

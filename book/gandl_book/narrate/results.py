@@ -199,7 +199,9 @@ def _beside(values: pd.Series, show: Callable[[float], str], p: Mapping[str, flo
     said += f", **not ahead of {listing(ahead)}**" if ahead else ""
     said += f", **not told apart from {listing(tied)}**" if tied else ""
     best = values.idxmax()
-    return said + (f", and best of all {name(best)} {show(values[best])}" if best not in (METHOD, *hardest) else "")
+    return said + (
+        f"; the best row is {name(best)} with {show(values[best])}" if best not in (METHOD, *hardest) else ""
+    )
 
 
 def what_this_is(made: Mapping[str, Any]) -> Output:
