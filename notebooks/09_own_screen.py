@@ -168,6 +168,7 @@ narrate.control_separation(tables.get("controls"))
 table(
     narrate.control_table(tables.get("controls")),
     "Separation of the controls, for all plates and for each; SSMD in units of their spread, with its 95 % interval.",
+    of="this build",
 )
 
 # %% [markdown]
@@ -183,12 +184,14 @@ show(
         truth=pd.read_csv(data / "truth.csv"),
     ),
     "Dose-response of the best compounds. The triangles are the truth of the simulation, which no method has seen.",
+    of="this build",
 )
 
 # %% tags=["hide-input"]
 table(
     narrate.hits_with_doubts(tables["dose_response"]),
     "The best compounds by the network, with what speaks against each; in brackets the limit that no control passes.",
+    of="this build",
 )
 
 # %% tags=["remove-input"]

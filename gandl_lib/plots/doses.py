@@ -78,7 +78,7 @@ def dose_curves(
         Line2D([], [], color=BLACK, label="fitted curve"),
         Line2D([], [], color=BLACK, linewidth=4, alpha=0.3, label="EC50, 95 % interval"),
     ]
-    if "suspect" in drawn_points and drawn_points["suspect"].fillna(False).any():
+    if "suspect" in drawn_points and drawn_points["suspect"].eq(True).any():
         label = "suspect dose: off the axis or few cells"
         handles.append(Line2D([], [], color=VERMILLION, marker="x", markersize=8, linestyle="", label=label))
     if wells is not None:
@@ -106,7 +106,7 @@ def dose_curve(axes: Axes, row: Any, points: pd.DataFrame, wells: pd.DataFrame |
         axes.scatter(wells["concentration_uM"], wells["efficacy"], s=12, color=GREY, alpha=0.7, linewidth=0, zorder=3)
     whiskers = np.nan_to_num([points["efficacy"] - points["ci_low"], points["ci_high"] - points["efficacy"]])
     axes.errorbar(doses, points["efficacy"], whiskers, fmt="o", color=ROLES["treated"], elinewidth=1.3, markersize=4)
-    if "suspect" in points and (suspect := points["suspect"].fillna(False).to_numpy(bool)).any():
+    if "suspect" in points and (suspect := points["suspect"].eq(True).to_numpy()).any():
         axes.plot(doses[suspect], points["efficacy"][suspect], "x", color=VERMILLION, markersize=8, zorder=4)
     for value in true_uM:
         axes.plot(

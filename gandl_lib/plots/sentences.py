@@ -226,7 +226,7 @@ def hits(curves: pd.DataFrame, method: str = METHOD, truth: pd.DataFrame | None 
 def suspicious(curves: pd.DataFrame, method: str = METHOD) -> Output:
     """Compounds that would be hits by their efficacy and are not called so, for what else they do."""
     part = curves[curves["method"] == method]
-    found = part[part["suspicious"].fillna(False).astype(bool)] if "suspicious" in part else part[:0]
+    found = part[part["suspicious"].eq(True)] if "suspicious" in part else part[:0]
     if found.empty:
         return say("No compound passes the threshold by wells that look like neither control.")
     names = listing([f"{row.compound} in {row.cell_type}" for row in found.itertuples()][:8])
@@ -282,7 +282,7 @@ def usable(tables: Mapping[str, pd.DataFrame]) -> Output:
             )
     curves = tables.get("dose_response")
     if curves is not None and "suspicious" in curves:
-        part = curves[(curves["method"] == METHOD) & curves["suspicious"].fillna(False).astype(bool)]
+        part = curves[(curves["method"] == METHOD) & curves["suspicious"].eq(True)]
         if len(part):
             reasons.append(f"{count(len(part), 'compound')} that look like hits do something else than cure.")
     return say(verdict_, *reasons)

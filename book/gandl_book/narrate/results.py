@@ -164,7 +164,7 @@ def _hits(curves: pd.DataFrame, truth: pd.DataFrame | None) -> str:
     mine = curves[curves["method"] == METHOD]
     called = mine[mine["hit"].astype(bool)]
     each = f"{len(mine)} pairs of compound and cell type"
-    suspicious = int(mine["suspicious"].fillna(False).astype(bool).sum()) if "suspicious" in mine else 0
+    suspicious = int(mine["suspicious"].eq(True).sum()) if "suspicious" in mine else 0
     kept = f" {count(suspicious, 'pair')} that would be hits by efficacy alone are set aside as suspicious."
     if truth is None:
         return f"{name(METHOD)} calls {count(len(called), 'hit')} among {each}.{kept}"
