@@ -138,6 +138,9 @@ show(
 # %% tags=["remove-input"]
 narrate.separability(scores, method=method, paired=paired)
 
+# %% tags=["remove-input"]
+narrate.unlearnt(scores, paired)
+
 # %% tags=["hide-input"]
 table(
     narrate.beside_paper(scores, paper("table1")),

@@ -75,7 +75,8 @@ made = json.loads(made_json.read_text())
 # %% [markdown]
 # ## In five sentences
 #
-# The first is about real cells, the others are about this build's screen.
+# The first is about real cells, the others are about this build's screen. Bold is what has learnt nothing and still is ahead of
+# GAN-DL, or level with it, or cannot be told from it.
 
 # %% tags=["hide-input", "on-real-cells"]
 narrate.on_real_cells(plate, real)

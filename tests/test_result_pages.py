@@ -119,7 +119,8 @@ def test_what_is_hardest_to_beat_is_read_off_the_table():
     tie = repr(narrate.hardest(table, paired("gandl-random-blocks", 0.4), POSITION))
     assert "is not told apart from, or lies behind, all layers, untrained" in tie and "97.0 %" in tie
     clear = repr(narrate.hardest(table, paired("gandl-random-blocks", 0.001), POSITION))
-    assert "is ahead of all of them" in clear
+    assert "is ahead of all" in clear and "is ahead of all" in repr(narrate.unlearnt(table, None))
+    assert repr(narrate.unlearnt(table.query("method != 'gandl'"), None)) == ""
     behind = repr(narrate.hardest(scores(gandl=0.7, gandl_random=0.8), None, POSITION))
     assert "lies behind, untrained GAN-DL" in behind
 
@@ -136,6 +137,13 @@ def test_a_value_that_is_missing_hides_no_baseline():
     assert "calls 1 hit among 3" in said and "1 of the 1 that help, and 0 wrongly" in said
     assert "1 pair that would be hits by efficacy alone are set aside" in said
     assert "calls 1 hit among 3" in repr(narrate.on_simulated(scores(gandl=0.9), None, curves(), None, None, None))
+    table = scores(gandl=0.9, gandl_random=0.88)
+    tie = narrate.on_simulated(table, paired("gandl-random", 0.3), curves(), *[None] * 3)
+    assert (
+        tie.bundle["text/markdown"].count("**untrained GAN-DL 88.0 % (p = 0.3)**") == 1
+    )  # wells; nobody paired plates
+    clear = narrate.on_simulated(table, paired("gandl-random", 0.01), curves(), *[None] * 3)
+    assert "**untrained" not in clear.bundle["text/markdown"]
 
 
 def plate(z_prime: float, untrained: float, ec50: float = 3.5) -> pd.DataFrame:
@@ -150,8 +158,10 @@ def plate(z_prime: float, untrained: float, ec50: float = 3.5) -> pd.DataFrame:
 def test_the_real_plate_in_short_says_when_training_added_nothing():
     worse = repr(narrate.on_real_cells(plate(-0.7, -0.5), None))
     assert "(this build" in worse and "(recorded)" in repr(narrate.on_real_cells(recorded("real_plate"), None))
-    assert "not ahead of untrained GAN-DL" in worse and "agree with those of a plain measurement" in worse
-    assert "not ahead" not in repr(narrate.on_real_cells(plate(0.4, -0.5), None))
+    assert "agree with those of a plain measurement" in worse
+    for z_prime, bold in ((-0.7, True), (0.4, False)):
+        text = narrate.on_real_cells(plate(z_prime, -0.5), None).bundle["text/markdown"]
+        assert ("**untrained GAN-DL -0.50**" in text) == bold and "untrained GAN-DL -0.50" in text
     assert "differ from those of a plain measurement" in repr(narrate.on_real_cells(plate(0.4, -0.5, 30.0), None))
     small = plate(0, 0).query("method != 'gandl'")
     assert "has no GAN-DL, only untrained GAN-DL" in repr(narrate.on_real_cells(small, None))

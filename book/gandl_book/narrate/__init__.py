@@ -66,6 +66,7 @@ from gandl_book.narrate.results import (
     on_simulated,
     provenance,
     summary,
+    unlearnt,
     what_this_is,
 )
 from gandl_book.narrate.scale import cost_of_screen, throughput

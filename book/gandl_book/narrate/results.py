@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gandl_book.figures import against
@@ -104,21 +105,29 @@ def hardest(scores: pd.DataFrame, paired: pd.DataFrame | None, position: pd.Data
     Args:
         position: of `gandl_lib.evaluate.leaks.position`.
     """
-    found = one_task(scores).set_index("method")["accuracy"]
     alone = position.query("split == 'well'")["accuracy"].iloc[0]
+    return say(
+        f"An accuracy alone. {_unbeaten(scores, paired)} The mere position of a well on its plate, without an image, "
+        f"reads {percent(alone)}. And a compound that kills can look like a cure."
+    )
+
+
+def unlearnt(scores: pd.DataFrame, paired: pd.DataFrame | None) -> Output:
+    """GAN-DL beside all that has learnt nothing, on C+ against C-; nothing where there is no GAN-DL to compare."""
+    return say(_unbeaten(scores, paired) if METHOD in set(scores["method"]) else "")
+
+
+def _unbeaten(scores: pd.DataFrame, paired: pd.DataFrame | None) -> str:
+    found = one_task(scores).set_index("method")["accuracy"]
     rows = [f"{name(m)} {percent(found[m])}" for m in BASELINES if m in found]
     ties = _ties(paired, "well")
     unbeaten = [name(m) for m in BASELINES if m in found and (found[m] >= found[METHOD] or ties.get(m, 0) > 0.05)]
-    verdict_ = (
-        f"{name(METHOD)} **is not told apart from, or lies behind, {listing(unbeaten)}**."
-        if unbeaten
-        else f"{name(METHOD)} is ahead of all of them."
+    verdict = (
+        f"**it is not told apart from, or lies behind, {listing(unbeaten)}**" if unbeaten else "it is ahead of all"
     )
-    return say(
-        f"An accuracy alone. On C+ against C- {name(METHOD)} reads {percent(found[METHOD])}, and what has learnt "
-        f"nothing {listing(rows)}: {verdict_} The mere position of a well on its plate, without an image, reads "
-        f"{percent(alone)}. "
-        "And a compound that kills can look like a cure."
+    return (
+        f"On C+ against C- {name(METHOD)} reads {percent(found[METHOD])}, and what has learnt nothing "
+        f"{listing(rows)}: {verdict}."
     )
 
 
@@ -149,13 +158,11 @@ def _on_plate(measured: pd.DataFrame) -> str:
     others = [name(m) for m in agree if m != METHOD]
     ec50 = "agree with" if METHOD in agree else "**differ from**"
     too = f", and so do those of {listing(others)}" if METHOD in agree and others else ""
-    z = {m: f"{name(m)} {by['z_prime'][m]:.2f}" for m in BASELINES if m in by.index and by["z_prime"].notna()[m]}
-    ahead = [name(m) for m in z if by["z_prime"][m] >= by["z_prime"][METHOD]]
-    behind = f"; **not ahead of {listing(ahead)}**" if ahead else ""
+    z = _beside(by["z_prime"].drop(["classical-ratio"], errors="ignore"), "{:.2f}".format, best=False)
     return (
         f"On a real plate, BBBC013, the EC50s of both drugs read off {name(METHOD)}'s axis {ec50} those of a plain "
-        f"measurement{too}. Its controls lie apart by a Z′ of {by['z_prime'][METHOD]:.2f}, beside "
-        f"{listing(list(z.values()))}, and {by['z_prime']['classical']:.2f} by the measurement{behind}."
+        f"measurement{too}. How far its controls lie apart, as Z′: {z}; {by['z_prime']['classical']:.2f} by the "
+        "measurement."
     )
 
 
@@ -186,22 +193,24 @@ def _ties(paired: pd.DataFrame | None, split: str, task: str = "C+ vs C-") -> di
     return dict(rows[rows["split"] == split].set_index("other")["p_value"])
 
 
-def _beside(values: pd.Series, show: Callable[[float], str], p: Mapping[str, float] | None = None) -> str:
-    """GAN-DL's value, those of rows that have learnt nothing, and the best of all other rows."""
+def _beside(
+    values: pd.Series, show: Callable[[float], str], p: Mapping[str, float] | None = None, best: bool = True
+) -> str:
+    """GAN-DL's value, those of rows that have learnt nothing, and the best of all rows.
+
+    Bold is what has learnt nothing and is ahead of GAN-DL or level with it, or cannot be told from it by its p-value.
+    """
     values = values.drop("shuffled labels", errors="ignore").dropna()
-    hardest = [m for m in BASELINES if m in values]
-    beside = listing([f"{name(m)} {show(values[m])}" for m in hardest])
-    if METHOD not in values:
-        return f"{name(METHOD)} has no value" + (f", beside {beside}" if hardest else "")
-    said = f"{name(METHOD)} reads {show(values[METHOD])}" + (f", beside {beside}" if hardest else "")
-    ahead = [name(m) for m in hardest if values[m] >= values[METHOD]]
-    tied = [f"{name(m)} (p = {p[m]:.2g})" for m in hardest if p and p.get(m, 0) > 0.05 and name(m) not in ahead]
-    said += f", **not ahead of {listing(ahead)}**" if ahead else ""
-    said += f", **not told apart from {listing(tied)}**" if tied else ""
-    best = values.idxmax()
-    return said + (
-        f"; the best row is {name(best)} with {show(values[best])}" if best not in (METHOD, *hardest) else ""
-    )
+    hardest, mine, parts = [m for m in BASELINES if m in values], values.get(METHOD, np.inf), []
+    for m in hardest:
+        tie = p is not None and p.get(m, 0) > 0.05 and values[m] < mine
+        part = f"{name(m)} {show(values[m])}" + (f" (p = {p[m]:.2g})" if tie else "")
+        parts.append(f"**{part}**" if tie or values[m] >= mine else part)
+    said = f"{name(METHOD)} {show(mine)}" if METHOD in values else f"{name(METHOD)} has no value"
+    said += f", beside {listing(parts)}" if parts else ""
+    first = values.idxmax() if len(values) else METHOD
+    said += f"; highest is {name(first)}, {show(values[first])}" if best and first not in (METHOD, *hardest) else ""
+    return said
 
 
 def what_this_is(made: Mapping[str, Any]) -> Output:
