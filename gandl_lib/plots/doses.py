@@ -156,7 +156,10 @@ def dose_curve(axes: Axes, row: Any, points: pd.DataFrame, wells: pd.DataFrame |
         # Beside their dose, for the mean's own bar would cover them.
         beside = wells["concentration_uM"] * (doses[-1] / doses[0]) ** 0.015
         dots = axes.scatter(beside, wells["efficacy"], s=9, color=GREY, alpha=0.7, linewidth=0)
-        tell(dots, [f"{_where(w)}: {number(w.concentration_uM)} µM\nefficacy {w.efficacy:.2f}" for w in wells.itertuples()])
+        tell(
+            dots,
+            [f"{_where(w)}: {number(w.concentration_uM)} µM\nefficacy {w.efficacy:.2f}" for w in wells.itertuples()],
+        )
     whiskers = np.nan_to_num([points["efficacy"] - points["ci_low"], points["ci_high"] - points["efficacy"]])
     axes.errorbar(doses, points["efficacy"], whiskers, fmt="none", ecolor=ROLES["treated"], elinewidth=1.3)
     means = axes.scatter(doses, points["efficacy"], s=18, color=ROLES["treated"], linewidth=0, zorder=3)
