@@ -7,8 +7,8 @@ EMBEDDINGS is a folder with `gandl.h5ad`, `intensity.h5ad` and `cell-count.h5ad`
 asked by both methods under four rules: none, off-axis distance alone, cell count alone, and both (the library's).
 
 A dose is *deadly* where the simulation kills at least half of the cells (dose >= toxic_uM), *harmless* where it kills
-fewer than 4 % (dose <= toxic_uM / 3, or no toxic_uM), and is not judged between. A *killer* is a compound that is deadly
-at a dose tested. A hit is *right* if the truth calls the compound effective.
+fewer than 4 % (dose <= toxic_uM / 3, or no toxic_uM), and is not judged between. A *killer* is a compound that is
+deadly at a dose tested. A hit is *right* if the truth calls the compound effective.
 """
 
 from __future__ import annotations
@@ -59,8 +59,10 @@ def judge(scores: pd.DataFrame, truth: pd.DataFrame | None) -> list[dict]:
                 "method": method, "rule": rule,
                 "deadly_doses": deadly.sum(), "deadly_flagged": (deadly & doses["suspect"]).sum(),
                 "harmless_doses": harmless.sum(), "harmless_flagged": (harmless & doses["suspect"]).sum(),
-                "killers": compounds["deadly"].sum(), "killers_flagged": (compounds["deadly"] & compounds["flag"]).sum(),
-                "others": (~compounds["deadly"]).sum(), "others_flagged": (~compounds["deadly"] & compounds["flag"]).sum(),
+                "killers": compounds["deadly"].sum(),
+                "killers_flagged": (compounds["deadly"] & compounds["flag"]).sum(),
+                "others": (~compounds["deadly"]).sum(),
+                "others_flagged": (~compounds["deadly"] & compounds["flag"]).sum(),
                 "hits": called.sum(), "hits_right": right.sum() if truth is not None else np.nan,
                 "hits_false": (called & ~right).sum() if truth is not None else np.nan,
                 "effective": curves["effective"].astype(bool).sum() if truth is not None else np.nan,

@@ -66,7 +66,7 @@ def trend(controls: pd.DataFrame) -> Figure:
     axes.axhline(0, color=GREY, linewidth=0.8)
     few = range(0, len(ids), max(1, len(ids) // 8))
     axes.set_xticks(few, [ids[i] for i in few], rotation=20, ha="right")
-    axes.set(ylabel="Z′", ylim=(max(-6, min(-0.2, 1.1 * controls["z_prime"].min())), 1))
+    axes.set(ylabel="Z′", ylim=(min(-0.2, 1.1 * controls["z_prime"].min()), 1))
     axes.legend()
     figure.alt = f"Z′ by plate: {'; '.join(words)}. Dotted is 0.5, above which single wells can be trusted."
     return figure

@@ -150,7 +150,7 @@ def tell(artist: Artist, words: Sequence[str], places: Sequence[str] | None = No
 def show(figure: Figure, caption: str, alt: str | None = None) -> Output:
     """Put a figure on the page, with a caption under it and words for those who cannot see it.
 
-    What is drawn in lines is put there as SVG, in the page's own colours: sharp at any size, and dark where the page is.
+    What is drawn in lines is put there as SVG, in the page's own colours: sharp at any size, dark where the page is.
     Pictures made of pixels, and what would be too large as SVG, are PNG. Where marks have words (`tell`), they answer.
 
     Args:

@@ -15,7 +15,8 @@ from gandl_lib.plots.page import ROLES, WIDTH, canvas, drawn, tell
 from gandl_lib.plots.words import number
 from gandl_lib.wells import letters, place
 
-BAD = "#EEEEEE"
+BAD, ALMOST_WHITE = "#EEEEEE", "#FEFEFE"
+"""What is not known, and what stays white on a dark page too."""
 
 
 @drawn
@@ -52,9 +53,10 @@ def well_map(
     tell(squares, said_of(plate, quantity, label), places, sheet)
     for (row, column), role in zip(at, plate["role"], strict=True):
         if role in ("C+", "C-"):
-            frame = Rectangle((column + 0.58, row + 0.08), 0.84, 0.84, fill=False, linewidth=1.2)
-            frame.set_edgecolor(ROLES[role])
-            axes.add_patch(frame)
+            for colour, width in ((ALMOST_WHITE, 2.8), (ROLES[role], 1.4)):  # to be seen on any ground
+                frame = Rectangle((column + 0.58, row + 0.08), 0.84, 0.84, fill=False, linewidth=width)
+                frame.set_edgecolor(colour)
+                axes.add_patch(frame)
     axes.set(xlim=(0.5, columns + 0.5), ylim=(rows, 0))
     axes.set_aspect("equal")
     step = 1 if columns <= 12 else 4

@@ -77,7 +77,7 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "-∞"
     size = abs(value)
     if size and not 1e-4 <= size < 1e7:
-        return f"{value:.{digits - 1}e}"
+        return f"{value:.{digits}g}"
     rounded = float(f"{value:.{digits - 1}e}")
     if abs(rounded) >= 10 ** (digits - 1):
         return thousands(rounded) if abs(rounded) >= 1e4 else f"{rounded:.0f}"

@@ -1,9 +1,9 @@
 """One page that says what a screen showed, for people who do not program: tables and images in, one HTML file out.
 
-Nothing is fetched from anywhere: style, script and pictures are inside, and without the script nothing is missing. `report.html` beside this file is the page; here is
-what goes into it. Whatever came from metadata is escaped, in text, in tables, in the words of pictures and in the
-pictures themselves (where `$` would start a formula). Sentences follow the tables (`plots.sentences`), and what a
-screen does not have is said to be missing.
+Nothing is fetched from anywhere: style, script and pictures are inside, and without the script nothing is missing.
+`report.html` beside this file is the page; here is what goes into it. Whatever came from metadata is escaped, in text,
+in tables, in the words of pictures and in the pictures themselves (where `$` would start a formula). Sentences follow
+the tables (`plots.sentences`), and what a screen does not have is said to be missing.
 """
 
 from __future__ import annotations
@@ -203,7 +203,8 @@ def _plates(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
                 _literal(wells), _literal(plate_id), quantity, _literal(label), limits, places, f"sheet-{k}"
             )
             panels[f"{plate_id}: {label}"] = page.drawing(figure, figure.alt.replace(r"\$", "$"))
-    said = "Each well of a plate; frames are controls. Point at a well, or walk there with the arrow keys: it says what it is."
+    said = "Each well of a plate; frames are controls. Point at a well, or walk there with the arrow keys: it says what"
+    said += " it is."
     if panels:
         yield Block("html", page.choice_html(panels, "Plate and quantity", said))
     pictures = "".join(f"<p>{html.escape(str(p))}</p>{img}" for p, img in zip(ids, sheets, strict=False))
@@ -243,7 +244,7 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
     yield from _table(
         sentences.control_table(shown), "Separation of the controls, with two simple rivals for comparison."
     )
-    if len(each) > 1:
+    if each["plate_id"].nunique() > 2 and np.isfinite(each["z_prime"]).all():
         yield _shown(axes.trend(_literal(each)), "Z′ of each plate, in the order of their names: is it drifting?")
     yield from _table(sentences.control_table(each), "The same for each plate.")
     yield Block("said", sentences.beyond(tables["efficacy"], tables.get("dose_response")))
@@ -293,7 +294,8 @@ def _hits(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
     panels = _closely(tables, shards)
     if panels:
         what = "One compound: its doses, its wells and its cells. " if "dose_points" in tables else ""
-        said = "Green dots are means with their 95 % intervals, grey ones wells; each says what it is. Below, one site a dose."
+        said = "Green dots are means with their 95 % intervals, grey ones wells; each says what it is."
+        said += " Below, one site a dose."
         yield Block("html", page.choice_html(panels, "Compound", what + (said if what else "One site a dose.")))
     if "dose_points" not in tables:
         yield Block("text", "No compound has several known doses, so there are no curves.")
@@ -337,7 +339,8 @@ def _thumbnail(shards: Shards, well_id: str, label: str) -> str:
     image = images.tiles(images.unit(shards.read(int(row)), shards.limits), THUMBNAIL_PX)
     source = images.jpeg(images.composite(image, shards.channels))
     alt = html.escape(f"A site of well {well_id}, {label}: colour composite.")
-    return f'<figure class="thumbnail"><img alt="{alt}" src="{source}"><figcaption>{html.escape(label)}</figcaption></figure>'
+    caption = f"<figcaption>{html.escape(label)}</figcaption>"
+    return f'<figure class="thumbnail"><img alt="{alt}" src="{source}">{caption}</figure>'
 
 
 def sheet(shards: Shards, plate: pd.DataFrame) -> tuple[str, list[str]]:

@@ -383,7 +383,7 @@ def _without_doses(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> pd.DataFrame:
-    """One row a well: what it is, its sites, cells a site where counted, mean intensity of each channel (0..1), efficacy."""
+    """One row a well: what it is, its sites, cells a site, mean intensity of each channel (0..1), efficacy."""
     per_well = profiles.aggregate(intensity)
     table = per_well.obs[
         ["well_id", "plate_id", "well", "role", "compound", "concentration_uM", "cell_type"]
