@@ -11,8 +11,10 @@ apart again by eye: a composite is for the overview, and each channel stands bes
 from __future__ import annotations
 
 import base64
+import html
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +170,27 @@ def tiles(images: np.ndarray, px: int) -> np.ndarray:
     small = middle.reshape(*middle.shape[:-2], y, factor, x, factor).mean(axis=(-3, -1))
     room = [(0, 0)] * (small.ndim - 2) + [(0, px - y), (0, px - x)]
     return np.pad(small, room)
+
+
+def album(pictures: Sequence[np.ndarray], name: str, alt: str, title: str) -> tuple[str, list[str]]:
+    """Many small pictures as one, folded away: what marks show when they are pointed at (`page.tell`).
+
+    Args:
+        pictures: (px, px, 3) in [0, 1], equally large.
+        name: the id of the picture.
+
+    Returns:
+        HTML; and where each picture lies, "left top side" in pixels.
+    """
+    px, columns = len(pictures[0]), math.ceil(len(pictures) ** 0.5)
+    whole = np.zeros((-(-len(pictures) // columns) * px, columns * px, 3), np.float32)
+    places = []
+    for k, picture in enumerate(pictures):
+        top, left = (k // columns) * px, (k % columns) * px
+        whole[top : top + px, left : left + px] = picture
+        places.append(f"{left} {top} {px}")
+    image = f'<img class="dark-light" id="{name}" alt="{html.escape(alt)}" src="{jpeg(whole)}" style="max-width:100%">'
+    return f"<details><summary>{html.escape(title)}</summary>{image}</details>", places
 
 
 def jpeg(image: np.ndarray) -> str:

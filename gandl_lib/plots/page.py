@@ -173,7 +173,10 @@ def figure_html(figure: Figure, caption: str, alt: str) -> str:
             "A figure needs a caption, and alt text that says what it shows; pass show(figure, caption, alt=...)."
         )
     short, whole = _shortened(alt)
-    return f'<figure class="fig" style="margin:1em 0">{drawing(figure, short)}{_caption(caption)}{whole}</figure>'
+    below = getattr(figure, "below", "")  # pictures that marks point to
+    return (
+        f'<figure class="fig" style="margin:1em 0">{drawing(figure, short)}{below}{_caption(caption)}{whole}</figure>'
+    )
 
 
 def drawing(figure: Figure, alt: str) -> str:

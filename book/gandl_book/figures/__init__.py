@@ -29,7 +29,7 @@ from gandl_book.figures.scores import (
 )
 from gandl_book.figures.training import loss_curves, precisions, probe_curve, what_matters
 from gandl_lib.plots.axes import efficacy_plot
-from gandl_lib.plots.doses import curve, dose_curves
+from gandl_lib.plots.doses import compounds, curve, dose_curves
 from gandl_lib.plots.images import centre, channel_strip, composite, examples, montage, scale_bar, shown, unit
 from gandl_lib.plots.maps import pca_views
 from gandl_lib.plots.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png, show, table

@@ -24,6 +24,8 @@ from gandl_book.narrate.doses import (
     find_compound,
     hit_scores,
     rise_and_fall,
+    toxicity_judged,
+    toxicity_table,
     truth_table,
     turned,
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import _end
-from gandl_lib.plots.words import METHOD, listing, percent, points, say
+from gandl_lib.plots.words import METHOD, count, listing, percent, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
@@ -187,3 +187,54 @@ def truth_table(compared: pd.DataFrame | None) -> pd.DataFrame | None:
     }
     shown = compared.assign(method=compared["method"].map(name))
     return shown[["method", "cell_type", *names]].rename(columns={"cell_type": "cell type", **names})
+
+
+def toxicity_table(judged: pd.DataFrame) -> pd.DataFrame:
+    """book/reference/toxicity.csv for readers."""
+
+    def of(part: str, whole: str) -> list[str]:
+        return [f"{a} of {b}" if b else "–" for a, b in zip(judged[part], judged[whole], strict=True)]
+
+    known = judged["hits_right"].notna()
+    right = [f"{r:.0f} right, {f:.0f} false" if k else "not known" for r, f, k in
+             zip(judged["hits_right"], judged["hits_false"], known, strict=True)]  # fmt: skip
+    return pd.DataFrame(
+        {
+            "screen": judged["screen"],
+            "method": judged["method"].map(name),
+            "rule": judged["rule"],
+            "deadly doses flagged": of("deadly_flagged", "deadly_doses"),
+            "harmless doses flagged": of("harmless_flagged", "harmless_doses"),
+            "compounds falsely flagged": of("others_flagged", "others"),
+            "hits": judged["hits"],
+            "of these": right,
+        }
+    )
+
+
+def toxicity_judged(judged: pd.DataFrame, method: str = METHOD) -> Output:
+    """What the rule for toxic doses does on each screen it was judged on, in words."""
+    sentences = []
+    for screen, part in judged[judged["method"] == method].groupby("screen", sort=False):
+        by = part.set_index("rule")
+        none, both = by.loc["none"], by.loc["both"]
+        if both["deadly_doses"] == 0:
+            sentences.append(
+                f"**{screen}.** {both['harmless_flagged']} of {both['harmless_doses']} doses are flagged, of"
+                f" {both['others_flagged']} of {both['others']} compounds; hits go from {none['hits']} to"
+                f" {both['hits']}."
+            )
+            continue
+        lost = none["hits_right"] - both["hits_right"]
+        price = (
+            "no true hit is lost"
+            if lost == 0
+            else f"**{count(int(lost), 'true hit')} of {none['hits_right']:.0f} is lost**"
+        )
+        alone = [f"{by.loc[rule, 'deadly_flagged']} by {rule}" for rule in ("off axis", "cells")]
+        sentences.append(
+            f"**{screen}.** {both['deadly_flagged']} of {both['deadly_doses']} deadly doses are flagged"
+            f" ({listing(alone)} alone), and {both['harmless_flagged']} of {both['harmless_doses']} harmless ones;"
+            f" false hits go from {none['hits_false']:.0f} to {both['hits_false']:.0f}, and {price}."
+        )
+    return points(*sentences)
