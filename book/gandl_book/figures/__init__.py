@@ -16,7 +16,7 @@ from gandl_book.figures.paradigms import (
     setups_plot,
     tidy_setups,
 )
-from gandl_book.figures.placed import show, table
+from gandl_book.figures.placed import compounds, show, table
 from gandl_book.figures.plates import grey_values, plate_effects, plate_map
 from gandl_book.figures.real import real_plate_curves, real_plate_scores, real_plate_sites
 from gandl_book.figures.scores import (

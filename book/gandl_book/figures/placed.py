@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from gandl_book import origins
-from gandl_lib.plots import page
+from gandl_lib.plots import doses, page
 from gandl_lib.plots.page import Output
 
 Origin = pd.DataFrame | str | Iterable[str] | None
@@ -23,9 +24,16 @@ def show(figure: Figure, caption: str, alt: str | None = None, of: Origin = None
     return _badged(page.show(figure, caption, alt), caption, of)
 
 
-def table(frame: pd.DataFrame | None, caption: str, rows: int | None = None, of: Origin = None) -> Output:
+def table(
+    frame: pd.DataFrame | None, caption: str, rows: int | None = None, name: str = "", of: Origin = None
+) -> Output:
     """`page.table`, with a badge as in `show`; without `of`, that of the table itself."""
-    return _badged(page.table(frame, caption, rows), caption, frame if of is None else of)
+    return _badged(page.table(frame, caption, rows, name), caption, frame if of is None else of)
+
+
+def compounds(points: pd.DataFrame, curves: pd.DataFrame, *more: Any, of: Origin = None) -> Output:
+    """`doses.compounds` with a badge as in `show`."""
+    return _badged(doses.compounds(points, curves, *more), "", curves if of is None else of)
 
 
 def _badged(output: Output, caption: str, of: Origin) -> Output:

@@ -29,6 +29,8 @@ from gandl_book.narrate.doses import (
     killers,
     rise_and_fall,
     set_aside,
+    toxicity_judged,
+    toxicity_table,
     truth_table,
     turned,
 )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gandl_book.figures import against
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import LEARNT, METHOD, listing, method_scores, percent, points, say, spread
+from gandl_lib.plots.words import LEARNT, METHOD, listing, method_scores, percent, points, say, spread, thousands
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -201,7 +201,7 @@ def published(measured: pd.DataFrame) -> Output:
     """What reading published embeddings takes (book/reference/published.csv)."""
     row = measured.iloc[0]
     return say(
-        f"All of RxRx19a, {row['sites']:,.0f} sites of {row['features']:.0f} features in a table of",
+        f"All of RxRx19a, {thousands(row['sites'])} sites of {row['features']:.0f} features in a table of",
         f"{row['csv_MB'] / 1000:.1f} GB, becomes profiles in {row['processor_seconds'] / 60:.1f} minutes of one",
         f"processor core and at most {row['peak_memory_MB'] / 1000:.1f} GB of memory",
         "(measured on a simulated table of that size).",

@@ -12,7 +12,7 @@ import pandas as pd
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import suspicious, warning
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, percent, plain, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, number, percent, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
@@ -122,7 +122,7 @@ def compound(
         f"{compound} in {cell_type} is {called}: q = {row.q_value:.2g}, highest mean efficacy {row.efficacy_max:.2f}."
     ]
     if np.isfinite(row.ec50_uM):
-        sentences.append(f"Its EC50 is {plain(row.ec50_uM)} µM ({interval(row)}), Hill slope {row.hill:.2g}.")
+        sentences.append(f"Its EC50 is {number(row.ec50_uM, 2)} µM ({interval(row)}), Hill slope {row.hill:.2g}.")
     elif isinstance(row.ec50_censored, str) and row.ec50_censored:
         side = "above the highest" if row.ec50_censored.startswith(">") else "below the lowest"
         sentences.append(f"Its EC50 lies {side} dose tested, so there is no number to give.")
@@ -139,9 +139,11 @@ def compound(
         true = next(truth.query("cell_type == @cell_type and compound == @compound").itertuples(), None)
         if true is not None:
             what = (
-                f"it helps, EC50 {plain(true.ec50_uM)} µM" if true.effective else "it does nothing for infected cells"
+                f"it helps, EC50 {number(true.ec50_uM, 2)} µM"
+                if true.effective
+                else "it does nothing for infected cells"
             )
-            toxic = f", and kills half from about {plain(true.toxic_uM)} µM" if np.isfinite(true.toxic_uM) else ""
+            toxic = f", and kills half from about {number(true.toxic_uM, 2)} µM" if np.isfinite(true.toxic_uM) else ""
             sentences.append(f"The truth of the simulation: {what}{toxic}.")
     return say(*sentences)
 
@@ -199,19 +201,19 @@ def hits_with_doubts(curves: pd.DataFrame, method: str = METHOD, n: int = 12) ->
     rows = []
     for row in part.nlargest(n, "efficacy_max").itertuples():
         censored = row.ec50_censored if isinstance(row.ec50_censored, str) and row.ec50_censored else None
-        doubt = f"{plain(row.toxic_from_uM)} (falls)" if np.isfinite(row.toxic_from_uM) else None
+        doubt = f"{number(row.toxic_from_uM, 2)} (falls)" if np.isfinite(row.toxic_from_uM) else None
         if np.isfinite(getattr(row, "suspect_from_uM", np.nan)):
-            doubt = plain(row.suspect_from_uM)
+            doubt = number(row.suspect_from_uM, 2)
         rows.append(
             {
                 "compound": row.compound,
                 "cell type": row.cell_type,
                 "called": "hit" if row.hit else "suspicious" if _suspicious(row) else "no hit",
                 "suspect from (µM)": doubt,
-                "off the axis": _measured(row, "off_axis", plain),
+                "off the axis": _measured(row, "off_axis", lambda x: number(x, 2)),
                 "cells, of C-": _measured(row, "cells", "{:.0%}".format),
                 "efficacy": f"{row.efficacy_max:.2f}",
-                "EC50 (µM)": f"{plain(row.ec50_uM)} ({interval(row)})" if np.isfinite(row.ec50_uM) else censored,
+                "EC50 (µM)": f"{number(row.ec50_uM, 2)} ({interval(row)})" if np.isfinite(row.ec50_uM) else censored,
             }
         )
     return pd.DataFrame(rows)
@@ -234,7 +236,13 @@ def interval(row: Any) -> str:
     no_low, no_high = not np.isfinite(low) or low == 0, not np.isfinite(high)
     if no_low and no_high:
         return "interval open at both ends"
-    return f"up to {plain(high)}" if no_low else f"from {plain(low)}" if no_high else f"{plain(low)} to {plain(high)}"
+    return (
+        f"up to {number(high, 2)}"
+        if no_low
+        else f"from {number(low, 2)}"
+        if no_high
+        else f"{number(low, 2)} to {number(high, 2)}"
+    )
 
 
 def killers(curves: pd.DataFrame, truth: pd.DataFrame | None, methods: Sequence[str]) -> Output:
@@ -283,3 +291,54 @@ def truth_table(compared: pd.DataFrame | None) -> pd.DataFrame | None:
     names = {column: title for column, title in names.items() if column in compared}
     shown = compared.assign(method=compared["method"].map(name))
     return shown[["method", "cell_type", *names]].rename(columns={"cell_type": "cell type", **names})
+
+
+def toxicity_table(judged: pd.DataFrame) -> pd.DataFrame:
+    """book/reference/toxicity.csv for readers."""
+
+    def of(part: str, whole: str) -> list[str]:
+        return [f"{a} of {b}" if b else "–" for a, b in zip(judged[part], judged[whole], strict=True)]
+
+    known = judged["hits_right"].notna()
+    right = [f"{r:.0f} right, {f:.0f} false" if k else "not known" for r, f, k in
+             zip(judged["hits_right"], judged["hits_false"], known, strict=True)]  # fmt: skip
+    return pd.DataFrame(
+        {
+            "screen": judged["screen"],
+            "method": judged["method"].map(name),
+            "rule": judged["rule"],
+            "deadly doses flagged": of("deadly_flagged", "deadly_doses"),
+            "harmless doses flagged": of("harmless_flagged", "harmless_doses"),
+            "compounds falsely flagged": of("others_flagged", "others"),
+            "hits": judged["hits"],
+            "of these": right,
+        }
+    )
+
+
+def toxicity_judged(judged: pd.DataFrame, method: str = METHOD) -> Output:
+    """What the rule for toxic doses does on each screen it was judged on, in words."""
+    sentences = []
+    for screen, part in judged[judged["method"] == method].groupby("screen", sort=False):
+        by = part.set_index("rule")
+        none, both = by.loc["none"], by.loc["both"]
+        if both["deadly_doses"] == 0:
+            sentences.append(
+                f"**{screen}.** {both['harmless_flagged']} of {both['harmless_doses']} doses are flagged, of"
+                f" {both['others_flagged']} of {both['others']} compounds; hits go from {none['hits']} to"
+                f" {both['hits']}."
+            )
+            continue
+        lost = none["hits_right"] - both["hits_right"]
+        price = (
+            "no true hit is lost"
+            if lost == 0
+            else f"**{count(int(lost), 'true hit')} of {none['hits_right']:.0f} is lost**"
+        )
+        alone = [f"{by.loc[rule, 'deadly_flagged']} by {rule}" for rule in ("off axis", "cells")]
+        sentences.append(
+            f"**{screen}.** {both['deadly_flagged']} of {both['deadly_doses']} deadly doses are flagged"
+            f" ({listing(alone)} alone), and {both['harmless_flagged']} of {both['harmless_doses']} harmless ones;"
+            f" false hits go from {none['hits_false']:.0f} to {both['hits_false']:.0f}, and {price}."
+        )
+    return points(*sentences)
