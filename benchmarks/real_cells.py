@@ -155,7 +155,13 @@ def components(X: np.ndarray, n: int) -> np.ndarray:
 
 
 def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
-    """Treatments right, by both protocols and every choice of normalisation and components."""
+    """Treatments right, by both protocols and every choice of normalisation and components.
+
+    Fields are averaged to wells first.
+    """
+    codes = pd.factorize(wells["well_id"])[0]
+    X = pd.DataFrame(X).groupby(codes).mean().to_numpy()
+    wells = wells.drop_duplicates("well_id")
     for normalisation, group in {"global": np.zeros(len(X)), "plate": wells["plate_id"].to_numpy()}.items():
         Z = z_scored(X, group)
         for n in COMPONENTS:

@@ -86,6 +86,7 @@ NAMES = {
     "contrad": "ContraD",
     "intensity": "intensity statistics",
     "cell-count": "cell count",
+    "texture": "texture statistics",
     "classical": "classical measurement",
     "classical-ratio": "the same, no logarithm",
     "supervised": "supervised baseline",
@@ -100,6 +101,7 @@ NAMES = {
     "wgan-gp": "WGAN-GP",
     "vae": "VAE",
     "dcgan-random": "untrained DCGAN",
+    "vae-random": "untrained VAE",
 }
 """How methods are called in figures and text; others go by their own name."""
 CHANNELS = {"DNA": BLUE, "ER": GREEN, "actin": VERMILLION, "RNA": YELLOW, "golgi": PURPLE}
