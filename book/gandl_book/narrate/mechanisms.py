@@ -32,10 +32,10 @@ def of_recipes(fresh: pd.DataFrame | None, recorded: pd.DataFrame) -> pd.DataFra
 def where_moa_comes_from(fresh: pd.DataFrame | None) -> Output:
     """Whether the rows on real cells were made in this build or are the recorded ones."""
     if fresh is not None and (fresh["dataset"] == "real").any():
-        return say("The first half's table was made in this build, from the published profiles of real cells.")
+        return say("The first table was made in this build, from the published profiles of real cells.")
     return say(
-        "**The profiles are not on this machine** (`GANDL_DATA`), so the first half shows the table of a recorded run",
-        "on them, `book/reference/moa_bbbc021.csv`.",
+        "**The profiles are not on this machine** (`GANDL_DATA`), so the first table is that of a recorded run on",
+        "them, `book/reference/moa_bbbc021.csv`.",
     )
 
 

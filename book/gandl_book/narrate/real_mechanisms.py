@@ -40,7 +40,8 @@ def real_pixels(scores: pd.DataFrame) -> Output:
         for learnt, beside in PAIRS.items():
             if {learnt, beside} <= set(rows.index):
                 gain = int(rows.loc[learnt, "n_correct"] - rows.loc[beside, "n_correct"])
-                text += f" {name(learnt)} finds {rows.loc[learnt, 'n_correct']}, {_more(gain)} untrained."
+                found = f"{name(learnt)} finds {rows.loc[learnt, 'n_correct']}, {_more(gain)} untrained."
+                text += f" {found[0].upper()}{found[1:]}"
         apart = [name(m) for m in rows.index if rows.loc[m, "compounds_high"] < rows.loc[top, "compounds_low"]]
         text += (
             f" Intervals leave no doubt about {listing(apart)} only."
@@ -117,7 +118,7 @@ def training_on_real_cells(table: pd.DataFrame) -> Output:
                 continue
             text = (
                 f"**{variant}, {called}:** {len(before)} untrained networks find {_range(before)} of"
-                f" {before['of'].iloc[0]}, {before['correct'].mean():.1f} on average."
+                f" {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
             )
             if after.empty:
                 sentences.append(text + " None was trained.")
