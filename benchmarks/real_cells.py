@@ -2,16 +2,19 @@
 
     gandl shard $GANDL_DATA/bbbc021/fields fields.zarr
     gandl shard $GANDL_DATA/bbbc013 plate.zarr
-    nice -n 15 python benchmarks/real_cells.py fields.zarr OUT --plate plate.zarr
+    gandl shard $GANDL_DATA/bbbc021/cells cells.zarr
+    nice -n 15 python benchmarks/real_cells.py fields.zarr OUT --plate plate.zarr --cells cells.zarr
 
 55 treatments of the fields, each given the mechanism of the one most like it by cosine, other compounds only (NSC):
 networks of quick32's size, one setting changed at a time, before their first step and after so many crops, several
 seeds. Each is read layer by layer, with global or plate-wise z-scores, all features or their first 15 principal
-components. `--plate` adds the same choices on BBBC013 (Z' of its controls), with the shipped network that was trained
-there: what is chosen on one of the two can be judged on the other.
+components. `--cells` asks the same of single cells, with the network of chapter 07 (cell48). `--plate` adds the same
+choices on BBBC013 (Z' of its controls), with the shipped network that was trained there: what is chosen on one of the
+two can be judged on the other.
 
 Features are kept in OUT, training resumes, and the tables are written anew after each network: the same command goes on
-where it was, and a longer list of `--images` extends what is there. Each field is seen by 16 crops, as it lies.
+where it was, and a longer list of `--images` extends what is there. Each field is seen by 16 crops (BBBC013's by 100),
+as they lie.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ import tyro
 
 from gandl_lib import checkpoints, files, shards
 from gandl_lib.embed import open_method
+from gandl_lib.evaluate import svm
 from gandl_lib.evaluate.moa import PROTOCOLS, nearest, treatments
 from gandl_lib.methods import lookup
 from gandl_lib.methods.contrad import PRESETS as CONTRAD
@@ -52,8 +56,6 @@ VARIANTS = {
 }
 """Method, configuration, and by how much the fields are shrunk first."""
 REFERENCES = ("texture", "intensity", "cell-count")
-PER_SIDE = {32: 4, 64: 4}
-"""Crops of a field along its side: the four by four of 64 pixels touch, those of 32 leave gaps."""
 COMPONENTS = (0, 15)
 """Principal components kept; 0: all features."""
 HEADER = ("dataset", "variant", "n_seen", "seed", "layer", "normalisation", "components", "protocol", "correct", "of",
@@ -64,9 +66,11 @@ HEADER = ("dataset", "variant", "n_seen", "seed", "layer", "normalisation", "com
 class Args:
     fields: tyro.conf.Positional[Path]
     out: tyro.conf.Positional[Path]
+    cells: Path | None = None
     plate: Path | None = None
     plate_weights: Path = Path("weights/gandl-bbbc013.safetensors")
     images: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000, 60_000)
+    cells_images: tuple[int, ...] = (4_096,)
     seeds: tuple[int, ...] = (0, 1, 2)
     untrained: int = 6
     """Seeds of the untrained networks: their spread is what a difference has to exceed."""
@@ -88,13 +92,18 @@ def layers(method: torch.nn.Module, store: Shards) -> dict[str, np.ndarray]:
         if size is None:
             read = {"": method.embed(images)}
         else:
-            maps = method.discriminator.maps(method.see(crop_grid(images, size, PER_SIDE[size])))
+            maps = method.discriminator.maps(method.see(crop_grid(images, size, per_side(store))))
             read = {f"block {k}": torch.cat([m.mean((2, 3)), m.std((2, 3))], 1) for k, m in enumerate(maps, 1)}
             read["all blocks"] = torch.cat(list(read.values()), dim=1)
             read["penultimate"] = method.discriminator.read(maps, "penultimate")
         for layer, x in read.items():
             found.setdefault(layer, []).append(x.float().unflatten(0, (len(images), -1)).mean(1))
     return {layer: torch.cat(parts).numpy() for layer, parts in found.items()}
+
+
+def per_side(store: Shards) -> int:
+    """Crops along the side: 4 of BBBC021's fields, whole or shrunk, 10 of BBBC013's; a single cell is one."""
+    return 1 if "site_of" in store.wells else max(4, min(store.shape[1:]) // 64)
 
 
 def kept(path: Path, make) -> dict[str, np.ndarray]:
@@ -175,17 +184,17 @@ def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
 
 
 def controls(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
-    """Z' of BBBC013's controls on the axis between their means, each measured by the axis of the others."""
-    role = wells["role"].to_numpy()
+    """Z' of BBBC013's controls, each scored by a linear classifier of the others, along its unit normal."""
+    known = wells["role"].isin(["C+", "C-"]).to_numpy()
+    positive = wells["role"].to_numpy()[known] == "C+"
     Z = z_scored(X, np.zeros(len(X)))
     for n in COMPONENTS:
-        P = components(Z, n)
-        score = np.full(len(P), np.nan)
-        for i in np.flatnonzero(np.isin(role, ["C+", "C-"])):
+        P, score = components(Z, n)[known], np.zeros(known.sum())
+        for i in range(len(P)):
             rest = np.arange(len(P)) != i
-            axis = P[rest & (role == "C+")].mean(axis=0) - P[rest & (role == "C-")].mean(axis=0)
-            score[i] = P[i] @ axis / np.linalg.norm(axis)
-        value = z_prime(score[role == "C+"], score[role == "C-"])
+            model = svm.fit(P[rest], positive[rest], svm.DEFAULT_COST)
+            score[i] = model.decision_function(P[[i]])[0] / np.linalg.norm(model.svm.coef_)
+        value = z_prime(score[positive], score[~positive])
         yield {"normalisation": "global", "components": n, "protocol": "controls", "z_prime": value}
 
 
@@ -219,6 +228,26 @@ def networks(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
         yield variant, n_seen, seed, kept(folder / f"{plain(variant)}-{seed}-{n_seen}.npz", trained)
 
 
+def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
+    """The same on single cells."""
+    store, folder, config = Shards(args.cells), args.out / "features", PRESETS["cell48"]
+    store.preload(max_bytes=4 * 2**30)
+    for name in REFERENCES[:2]:
+        file = folder / f"cells-{name}.npz"
+        yield name, 0, 0, kept(file, lambda name=name: layers(built(name, None, 0, 3), store))
+    for seed in range(args.untrained):
+        file = folder / f"cells-{seed}-0.npz"
+        yield "cell48", 0, seed, kept(file, lambda s=seed: layers(built("gandl", config, s, 3), store))
+    for n_seen, seed in product(args.cells_images, args.seeds):
+
+        def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
+            run, options = args.out / "runs" / f"cells-{seed}", TrainConfig(n_seen, ticks=1, seed=seed)
+            weights = train("gandl", store, run, preset="cell48", config=options)
+            return layers(checkpoints.load_weights(weights)[0], store)
+
+        yield "cell48", n_seen, seed, kept(folder / f"cells-{seed}-{n_seen}.npz", trained)
+
+
 def of_plate(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
     """The same on BBBC013: the shipped network, and the same configuration untrained."""
     plate, folder = Shards(args.plate), args.out / "features"
@@ -247,6 +276,8 @@ def main(args: Args) -> None:
     if unknown := set(args.variants) - set(VARIANTS):
         raise ValueError(f"unknown variant(s) {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}.")
     parts = [("bbbc021-fields", mechanisms, Shards(args.fields).wells, networks(args))]
+    if args.cells:
+        parts.insert(0, ("bbbc021-cells", mechanisms, Shards(args.cells).wells, of_cells(args)))
     if args.plate:
         parts.insert(0, ("bbbc013", controls, Shards(args.plate).wells, of_plate(args)))
     rows: list[dict] = []

@@ -56,6 +56,7 @@ def training() -> pd.DataFrame:
 
 def test_training_is_held_against_the_spread_of_untrained_networks(training):
     text = repr(narrate.training_on_real_cells(training))
+    assert text.count("default,") == 2, "Z' of a plate is no treatment"
     assert "3 untrained networks find 27 to 31 of 55, 29.0 on average. After 100 crops 2 find 20 to 24" in text
     assert "every trained one finds fewer than every untrained one" in text
     assert "After 100 crops 2 find 33 to 36, 34.5 on average: within what another untrained seed does" in text

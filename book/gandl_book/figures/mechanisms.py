@@ -223,7 +223,7 @@ def real_training(table: pd.DataFrame | None, bars: tuple[str, ...] = ("texture"
                 for n, part in rows.groupby("n_seen")
             )
         axes.set_title(title, fontsize=9)
-        axes.set_xlabel("crops seen")
+        axes.set_xlabel("pictures seen")
         axes.grid(axis="y")
     grid[0][0].set_ylabel(f"treatments right, of {table['of'].max():.0f}")
     handles, labels = grid[0][0].get_legend_handles_labels()

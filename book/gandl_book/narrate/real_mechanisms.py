@@ -98,9 +98,11 @@ def asked(table: pd.DataFrame, protocol: str = "NSC", normalisation: str = "glob
     return rows[rows["components"] == n]
 
 
-def trained_and_not(table: pd.DataFrame, variant: str, layer: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of a variant on the fields: after the most crops that all its seeds have seen, and untrained."""
-    rows = asked(table[table["dataset"] == FIELDS])
+def trained_and_not(
+    table: pd.DataFrame, variant: str, layer: str, dataset: str = FIELDS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of a variant on a screen: after the most crops that all its seeds have seen, and untrained."""
+    rows = asked(table[table["dataset"] == dataset])
     rows = rows[(rows["variant"] == variant) & (rows["layer"] == layer)]
     after = rows[rows["n_seen"] > 0]
     seeds = after.groupby("n_seen")["seed"].nunique()
@@ -111,13 +113,14 @@ def trained_and_not(table: pd.DataFrame, variant: str, layer: str) -> tuple[pd.D
 def training_on_real_cells(table: pd.DataFrame) -> Output:
     """By variant and tap: the untrained networks' spread, and whether trained ones leave it."""
     sentences = []
-    for variant in dict.fromkeys(table.loc[table["layer"].isin(list(TAPS)), "variant"]):
+    rows = table[table["layer"].isin(list(TAPS)) & table["dataset"].isin(list(SCREENS))]
+    for dataset, variant in dict.fromkeys(zip(rows["dataset"], rows["variant"], strict=True)):
         for layer, called in TAPS.items():
-            after, before = trained_and_not(table, variant, layer)
+            after, before = trained_and_not(table, variant, layer, dataset)
             if before.empty:
                 continue
             text = (
-                f"**{variant}, {called}:** {len(before)} untrained networks find {_range(before)} of"
+                f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** {len(before)} untrained networks find {_range(before)} of"
                 f" {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
             )
             if after.empty:
