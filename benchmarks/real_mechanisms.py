@@ -106,15 +106,13 @@ def main(args: Args) -> None:
     parts = {"bbbc021-cells": list(of_cells(args))}
     if args.fields:
         parts["bbbc021-fields"] = list(of_fields(args))
-    scores, counts, seen = [], [], {}
+    scores, seen = [], {}
     for dataset, profiles in parts.items():
         made = [json.loads(p.uns["provenance"]) for p in profiles]
         seen[dataset] = {one["method"]: one.get("n_seen") for one in made}
         in_order = [profiles[i] for i in sorted(range(len(made)), key=lambda i: ORDER.index(made[i]["method"]))]
-        for tables, table in zip((scores, counts), compare(in_order, args.seed, dataset), strict=True):
-            tables.append(table)
-    for name, tables in (("moa_real_cells", scores), ("moa_real_cells_confusion", counts)):
-        files.write(args.out / f"{name}.csv", pd.concat(tables).to_csv(index=False, float_format="%.4g"))
+        scores.append(compare(in_order, args.seed, dataset)[0])
+    files.write(args.out / "moa_real_cells.csv", pd.concat(scores).to_csv(index=False, float_format="%.4g"))
     record = {
         "command": shlex.join(["python", *sys.argv]),
         "finished": time.strftime("%Y-%m-%d"),

@@ -120,8 +120,8 @@ def training_on_real_cells(table: pd.DataFrame) -> Output:
             if before.empty:
                 continue
             text = (
-                f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** {len(before)} untrained networks find {_range(before)} of"
-                f" {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
+                f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** {len(before)} untrained networks find"
+                f" {_range(before)} of {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
             )
             if after.empty:
                 sentences.append(text + " None was trained.")
