@@ -71,6 +71,7 @@ class Args:
     plate_weights: Path = Path("weights/gandl-bbbc013.safetensors")
     images: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000, 60_000)
     cells_images: tuple[int, ...] = (4_096,)
+    cells_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0, 1, 2)
     untrained: int = 6
     """Seeds of the untrained networks: their spread is what a difference has to exceed."""
@@ -238,7 +239,7 @@ def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
     for seed in range(args.untrained):
         file = folder / f"cells-{seed}-0.npz"
         yield "cell48", 0, seed, kept(file, lambda s=seed: layers(built("gandl", config, s, 3), store))
-    for n_seen, seed in product(args.cells_images, args.seeds):
+    for n_seen, seed in product(args.cells_images, args.cells_seeds):
 
         def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
             run, options = args.out / "runs" / f"cells-{seed}", TrainConfig(n_seen, ticks=1, seed=seed)
