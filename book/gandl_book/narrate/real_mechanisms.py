@@ -126,8 +126,9 @@ def training_on_real_cells(table: pd.DataFrame) -> Output:
             if after.empty:
                 sentences.append(text + " None was trained.")
                 continue
-            text += f" After {after['n_seen'].iloc[0]:,} crops {len(after)} find {_range(after)},"
-            text += f" {after['correct'].mean():.1f} on average: {_verdict(after, before)}."
+            seeds = f"{len(after)} find {_range(after)}, {after['correct'].mean():.1f} on average"
+            seeds = seeds if len(after) > 1 else f"one finds {_range(after)}"
+            text += f" After {after['n_seen'].iloc[0]:,} crops {seeds}: {_verdict(after, before)}."
             sentences.append(text)
     return points(*sentences)
 
@@ -135,6 +136,10 @@ def training_on_real_cells(table: pd.DataFrame) -> Output:
 def _range(rows: pd.DataFrame) -> str:
     low, high = rows["correct"].min(), rows["correct"].max()
     return f"{low:.0f} to {high:.0f}" if low < high else f"{low:.0f}"
+
+
+def _most(*rows: pd.DataFrame) -> str:
+    return f"{pd.concat(rows)['correct'].max():.0f}"
 
 
 def _verdict(after: pd.DataFrame, before: pd.DataFrame) -> str:
@@ -180,12 +185,11 @@ def real_cells_in_short(table: pd.DataFrame) -> list[str]:
     after, before = trained_and_not(table, DEFAULT, "penultimate")
     all_after, all_before = trained_and_not(table, DEFAULT, "all blocks")
     of, seen = int(bar["of"]), int(after["n_seen"].iloc[0]) if len(after) else 0
-    best = pd.concat([after, all_after])["correct"].max()
     return [
         f"On real cells (BBBC021, {of} treatments) GAN-DL as published, read after {seen:,} crops of training, finds"
         f" the mechanism of {_range(after)}; the same network before its first step finds {_range(before)}.",
         f"Read from all its layers it finds {_range(all_after)}, untrained {_range(all_before)}:"
         f" {_verdict(all_after, all_before)}.",
-        f"Plain texture statistics, which learn nothing, find {bar['correct']:.0f}: "
-        + ("no network of ours reaches them." if best < bar["correct"] else "the best network of ours reaches them."),
+        f"Plain texture statistics, which learn nothing, find {bar['correct']:.0f}; the best of these trained networks"
+        f" finds {_most(after, all_after)}, the best untrained one {_most(before, all_before)}.",
     ]
