@@ -155,7 +155,7 @@ show(
 # Two parts of BBBC021 have passed from hand to hand and are small enough for a lesson: 660 *fields* of 256 x 256 pixels, 55
 # treatments by 18 compounds with 6 mechanisms, and 1,996 *single cells* with all 12 (`gandl_lib/datasets/bbbc021_parts.py`
 # says what is known of both). Neither has DMSO on every plate, so plates cannot be taken out, and what a plate or a week
-# does to a picture stays in: NSC flatters everybody here, and the untrained networks say by how much.
+# does to a picture stays in: NSC flatters everybody here, and the untrained networks say by how much. Each row is one seed; the section after this one tells what another seed does.
 
 # %% tags=["remove-input"]
 narrate.real_pixels_source(pixels_from)
