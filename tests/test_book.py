@@ -76,6 +76,7 @@ PRIMITIVE = {
     "04_separability": "svm.fit",
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
+    "07_cytogan": "likeness.argmax",
     "09_own_screen": "screen.screen",
     "10_real_plate": "filters.threshold_otsu",
     "99_results": "narrate.on_simulated",

@@ -28,6 +28,7 @@ NAMES = {
     "contrad": "ContraD",
     "intensity": "intensity statistics",
     "cell-count": "cell count",
+    "texture": "texture statistics",
     "classical": "classical measurement",
     "classical-ratio": "the same, no logarithm",
     "supervised": "supervised baseline",
@@ -42,6 +43,7 @@ NAMES = {
     "wgan-gp": "WGAN-GP",
     "vae": "VAE",
     "dcgan-random": "untrained DCGAN",
+    "vae-random": "untrained VAE",
 }
 """How methods are called in figures and text; others go by their own name."""
 

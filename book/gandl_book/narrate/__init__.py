@@ -60,6 +60,15 @@ from gandl_book.narrate.paradigms import (
     setups,
 )
 from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
+from gandl_book.narrate.real_mechanisms import (
+    asked,
+    chosen_elsewhere,
+    real_cells_in_short,
+    real_pixels,
+    real_pixels_source,
+    real_pixels_table,
+    training_on_real_cells,
+)
 from gandl_book.narrate.results import (
     beside_paper,
     columns_of_table_1,
