@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
+from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf_shrinkage
 
@@ -77,10 +78,11 @@ def distance(X: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
     if not X.any():
         return np.zeros(len(draws))
     shrinkage = ledoit_wolf_shrinkage(X, assume_centered=True)
-    U, s, _ = np.linalg.svd(X, full_matrices=False)  # wells differ in these directions only
-    mean_variance = (s**2).sum() / X.size
+    squares, U = np.linalg.eigh(X @ X.T)  # wells differ in these directions only, and there are few of them
+    s = np.sqrt(np.maximum(squares, 0))
+    mean_variance = squares.sum() / X.size
     variance = (1 - shrinkage) * s**2 / len(X) + shrinkage * mean_variance
-    keep = s > s[0] * max(X.shape) * np.finfo(np.float32).eps
+    keep = s > s[-1] * max(X.shape) * np.finfo(np.float32).eps
     W = factor[:, None] * U[:, keep] * s[keep] / np.sqrt(variance[keep])  # (m, r)
     return np.linalg.norm(_sums(W, draws), axis=1)
 
@@ -108,8 +110,7 @@ def ks(X: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
     differ more on average goes first. That adds less than a tenth of the smallest step.
     """
     m, n = len(X), draws.shape[1]
-    at_most = np.stack([np.searchsorted(np.sort(x), x, "right") for x in X.T], axis=1)  # (m, D)
-    less = np.stack([np.searchsorted(np.sort(x), x, "left") for x in X.T], axis=1)
+    at_most, less = stats.rankdata(X, "max", axis=0), stats.rankdata(X, "min", axis=0) - 1  # (m, D)
     k = np.arange(1, n + 1)[:, None, None]
     value = np.maximum(k * m - at_most * n, less * n - (k - 1) * m)  # (n, m, D), n m times the statistic: whole numbers
     largest = np.empty(len(draws))
@@ -128,10 +129,11 @@ def earth_mover(X: np.ndarray, arm: np.ndarray, draws: np.ndarray, to: np.ndarra
     """
     m, n = len(X), draws.shape[1]
     other = X if to is None else to
-    grid = np.sort(np.concatenate([X, other]), axis=0)  # (g, D)
-    F = np.stack([np.searchsorted(np.sort(o), g, "right") for o, g in zip(other.T, grid.T, strict=True)], axis=1)
-    F, gaps = F[:-1] / len(other), np.diff(grid, axis=0)  # (g-1, D)
-    place = np.stack([np.searchsorted(g, x) for x, g in zip(X.T, grid.T, strict=True)], axis=1)  # (m, D)
+    both = np.concatenate([X, other])  # (g, D)
+    order = np.argsort(both, axis=0)
+    gaps = np.diff(np.take_along_axis(both, order, axis=0), axis=0)  # (g-1, D), 0 between equal values
+    F = np.cumsum(order >= m, axis=0)[:-1] / len(other)  # below each gap
+    place = np.argsort(order, axis=0)[:m]  # (m, D)
 
     def integral(k: int) -> np.ndarray:  # (g, D): A_k on the grid
         return np.concatenate([np.zeros((1, X.shape[1])), np.cumsum(np.abs(k / n - F) * gaps, axis=0)])
