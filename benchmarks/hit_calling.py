@@ -3,9 +3,9 @@
     python benchmarks/hit_calling.py OUT.csv results/quick/profiles results/quick/data/screen/truth.csv
 
 The wells are those of one simulated screen (images, embeddings and truth as the workflow makes them; HRCE). What is
-drawn five times anew is which of them a screener had: of each plate `controls` wells of C- and as many of C+, of each
-dose of a compound `replicates` of its wells, each on another plate. So seeds say how much the choice of wells matters,
-not how much screens or trainings differ.
+drawn anew with every seed is which of them a screener had: of each plate `controls` wells of C- and as many of C+, of
+each dose of a compound `replicates` of its wells, each on another plate. So seeds say how much the choice of wells
+matters, not how much screens or trainings differ.
 
 What does nothing: compounds that the truth calls neither effective nor toxic, and *blanks*, made of C- wells that are
 no one's controls in that draw. What does something: doses by how much of the infection is gone (`effect`: 0.1 to 0.35,

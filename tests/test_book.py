@@ -76,6 +76,7 @@ PRIMITIVE = {
     "04_separability": "svm.fit",
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
+    "11_hits": "hits",
     "99_results": "narrate.in_short",
 }
 """What a chapter is about, and calls where a reader sees it."""

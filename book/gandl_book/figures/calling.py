@@ -29,7 +29,13 @@ def called_by_all(table: pd.DataFrame, what: str = "q_value") -> Figure:
         table["concentration_uM"].notna(), " " + table["concentration_uM"].map("{:g}".format) + " µM", ""
     )
     callers = [c for c in CALLERS if c in set(table["caller"])]
-    wide = table.assign(label=label).pivot_table(index="label", columns="caller", values=what, sort=False)[callers]
+    wide = (
+        table.assign(label=label)
+        .pivot_table(index="label", columns="caller", values=what, sort=False)
+        .reindex(
+            columns=callers  # one that could not be asked is all NaN, and a pivot drops it
+        )
+    )
     wide = wide.loc[wide.min(axis=1).sort_values(kind="stable").index]
     figure, ((axes,),) = canvas(0.9 + 0.19 * len(wide))
     shown = -np.log10(np.clip(wide.to_numpy(float), 1e-4, 1))
