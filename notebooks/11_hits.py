@@ -100,7 +100,7 @@ centred = X - pd.DataFrame(X).groupby(plate).transform("mean").to_numpy()
 precision = np.linalg.inv(LedoitWolf(assume_centered=True).fit(centred).covariance_)
 
 
-def score(labels):
+def apart_by(labels):
     """The plates' differences of means, weighted by the compound's wells on them, and their length."""
     apart = [labels[plate == k].sum() * (X[labels & (plate == k)].mean(0) - X[~labels & (plate == k)].mean(0))
              for k in np.unique(plate)]  # fmt: skip
@@ -114,10 +114,10 @@ for _ in range(400):
     labels = ours.copy()
     for k in np.unique(plate):
         labels[plate == k] = rng.permutation(labels[plate == k])
-    permuted.append(score(labels))
-by_hand = np.mean([score(ours), *permuted] >= score(ours) - 1e-9)
+    permuted.append(apart_by(labels))
+by_hand = np.mean([apart_by(ours), *permuted] >= apart_by(ours) - 1e-9)
 print(
-    f"{first['compound']}, {first['concentration_uM']:g} µM: distance {score(ours):.2f}, by chance {np.mean(permuted):.2f}"
+    f"{first['compound']}, {first['concentration_uM']:g} µM: distance {apart_by(ours):.2f}, by chance {np.mean(permuted):.2f}"
 )
 
 # %% [markdown]
@@ -127,7 +127,7 @@ print(
 live = hits(p, "none")
 row = live.query("caller == 'distance' and compound == @first['compound']").set_index("concentration_uM")
 row = row.loc[first["concentration_uM"]]
-np.testing.assert_allclose(score(ours), row["score"], rtol=1e-3)
+np.testing.assert_allclose(apart_by(ours), row["score"], rtol=1e-3)
 assert abs(by_hand - row["p_value"]) < 5 * np.sqrt(max(row["p_value"], 0.01) / 400)
 print(f"p by hand {by_hand:.3f}, in the table {row['p_value']:.3f}, never below {row['p_floor']:.2g}")
 

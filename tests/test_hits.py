@@ -8,7 +8,9 @@ import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+from gandl_book import narrate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -21,6 +23,7 @@ from gandl_lib.evaluate import hits as module
 from gandl_lib.evaluate.axes import efficacy
 from gandl_lib.evaluate.hits import HEADER, OF_ANY, WITH_POSITIVE, hits
 from gandl_lib.evaluate.replicates import average_precision, replicates
+from gandl_lib.plots import sentences
 from gandl_lib.profiles import aggregate, arms, normalise
 
 NOTHING = (1.0, 1.0, -1.0)
@@ -319,6 +322,43 @@ def test_with_a_positive_control_too_p_is_uniform_where_nothing_happens(monkeypa
         assert len(found) >= 38
         assert stats.kstest(found, "uniform").pvalue > 0.001, caller
         assert (found <= 0.05).sum() <= stats.binom.ppf(0.999, len(found), 0.05)
+
+
+def test_the_report_names_the_caller_that_it_takes_and_counts_the_others():
+    rows = [(caller, "x", dose, q) for caller in ("distance", "energy") for dose, q in ((1.0, 0.2), (10.0, 0.01))]
+    rows.append(("energy", "y", 1.0, 0.001))
+    table = pd.DataFrame(rows, columns=["caller", "compound", "concentration_uM", "q_value"])
+    table = table.assign(method="gandl", cell_type="HRCE", p_value=table["q_value"], hit=table["q_value"] < 0.05)
+    table = table.assign(score=1.0, by_chance=0.5, p_floor=0.001)
+    said = repr(sentences.hits_without_axis(table))
+    assert "By distance" in said and "1 dose of 1 compounds stand out, among 2 judged" in said and "energy 2" in said
+    shown = sentences.hits_without_axis_table(table)
+    assert shown["dose (µM)"].tolist() == [10.0, 1.0] and shown["stands out"].tolist() == [True, False]
+    assert shown["also called by"].iloc[0] == "energy" and shown["also called by"].isna().iloc[1]
+
+
+def test_advice_follows_the_table():
+    """Of two callers that swap their powers, the other one is named; and what kills is said to pass only if it does."""
+    rows = [("power", "gandl", c, 32, 3, e, v) for e in ("strong", "kills")
+            for c, v in (("distance", 0.3), ("energy", 0.1), ("efficacy", 0.9), ("reversal", 0.2))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["measure", "method", "caller", "controls", "replicates", "effect", "value"])
+    assert "efficacy finds 90 %" in repr(narrate.advice(table)) and "without one: distance 30 %" in repr(
+        narrate.advice(table)
+    )
+    assert "neither p tells death from a cure" in repr(narrate.advice(table))
+    swapped = table.replace({"caller": {"distance": "energy", "energy": "distance", "efficacy": "reversal",
+                                        "reversal": "efficacy"}})  # fmt: skip
+    swapped.loc[(swapped["caller"] == "efficacy") & (swapped["effect"] == "kills"), "value"] = 0.0
+    said = repr(narrate.advice(swapped))
+    assert (
+        "reversal finds 90 %" in said and "without one: energy 30 %" in said and "the axis tells the two apart" in said
+    )
+
+
+def test_floors_are_counts_of_labellings():
+    table = narrate.floors().set_index("C- wells")
+    assert table.loc[4, "1 well"] == "0.2" and table.loc[8, "2 wells"] == f"{1 / 45:.2g}"
+    assert table.loc[32, "4 wells"] == "0.0001"
 
 
 def test_help_says_what_each_evaluation_needs(capsys):

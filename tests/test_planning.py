@@ -64,7 +64,9 @@ def test_ec50_intervals_are_those_of_wells_on_the_axis():
     """The promise for a spread against curves fitted to synthetic profiles of the same spread, the whole way."""
     doses = tuple(np.geomspace(0.1, 100, 7))
     ec50 = {f"c{k}": (float(e), 1.0, 1.0) for k, e in enumerate(np.geomspace(1, 10, 8))}
-    p = make_profiles(plates={"HRCE": 3}, roles={"C+": 24, "C-": 24}, compounds=ec50, doses=doses, n_features=4, separation=14.0)
+    p = make_profiles(
+        plates={"HRCE": 3}, roles={"C+": 24, "C-": 24}, compounds=ec50, doses=doses, n_features=4, separation=14.0
+    )
     curves = dose_response.dose_response(p)
     promised = plan(spread_of(p), controls=(24,), replicates=(3,), plates=3).iloc[0]
     assert curves["ec50_uM"].notna().mean() >= promised["ec50_given"] - 0.3
