@@ -44,7 +44,7 @@ def test_the_spread_is_that_between_wells():
 
 
 def test_more_of_everything_shows_smaller_effects_and_few_controls_none():
-    table = plan(0.2, controls=(2, 8, 32), replicates=(1, 2, 3), plates=2, compounds=10).set_index(
+    table = plan(0.2, controls=(2, 8, 32), replicates=(1, 2, 3, 4), plates=2, compounds=10).set_index(
         ["controls", "replicates"]
     )
     assert list(table.reset_index()[list(HEADER)]) == list(HEADER)
@@ -52,7 +52,7 @@ def test_more_of_everything_shows_smaller_effects_and_few_controls_none():
     assert np.isnan(effect.loc[2, 1]) and table.loc[(2, 1), "p_floor"] == 0.5
     assert "no p below 0.5" in table.loc[(2, 1), "reason"]
     assert effect.loc[32, 3] < effect.loc[8, 3] and effect.loc[32, 3] < effect.loc[32, 2]
-    assert table.loc[(32, 3), "smallest_effect_of_all"] > effect.loc[32, 3]
+    assert table.loc[(32, 4), "smallest_effect_of_all"] > effect.loc[32, 4]
     assert "cannot be told" in table.loc[(8, 1), "reason"] and np.isnan(table.loc[(8, 1), "smallest_effect_of_all"])
     assert table.loc[(8, 3), "ec50_interval_fold"] < table.loc[(8, 1), "ec50_interval_fold"]
     twice = plan(0.4, controls=(32,), replicates=(3,), plates=2, compounds=10)
@@ -63,7 +63,7 @@ def test_more_of_everything_shows_smaller_effects_and_few_controls_none():
 def test_ec50_intervals_are_those_of_wells_on_the_axis():
     """The promise for a spread against curves fitted to synthetic profiles of the same spread, the whole way."""
     doses = tuple(np.geomspace(0.1, 100, 7))
-    ec50 = {f"c{k}": (float(e), 1.0, 1.0) for k, e in enumerate(np.geomspace(1, 10, 8))}
+    ec50 = {f"c{k}": (float(e), 1.0, 1.0) for k, e in enumerate(np.geomspace(1, 10, 20))}
     p = make_profiles(
         plates={"HRCE": 3}, roles={"C+": 24, "C-": 24}, compounds=ec50, doses=doses, n_features=4, separation=14.0
     )
