@@ -53,7 +53,7 @@ def test_more_of_everything_shows_smaller_effects_and_few_controls_none():
     assert "no p below 0.5" in table.loc[(2, 1), "reason"]
     assert effect.loc[32, 3] < effect.loc[16, 3] and effect.loc[32, 3] < effect.loc[32, 2]
     assert table.loc[(32, 4), "smallest_effect_of_all"] > effect.loc[32, 4]
-    assert "cannot be told" in table.loc[(16, 1), "reason"] and np.isnan(table.loc[(16, 1), "smallest_effect_of_all"])
+    assert "cannot be told" in table.loc[(16, 2), "reason"] and np.isnan(table.loc[(16, 2), "smallest_effect_of_all"])
     assert table.loc[(16, 3), "ec50_interval_fold"] < table.loc[(16, 1), "ec50_interval_fold"]
     twice = plan(0.4, controls=(32,), replicates=(3,), plates=2, compounds=10)
     assert twice["smallest_effect"].item() == pytest.approx(2 * effect.loc[32, 3])
