@@ -120,7 +120,11 @@ def advice(table: pd.DataFrame, method: str = "gandl") -> Output:
         said.append(
             f"**{m} C- wells a plate.** With a positive control: {with_.index[0]} finds {100 * with_.iloc[0]:.0f} % of "
             f"the strong effects; without one: {without.index[0]} {100 * without.iloc[0]:.0f} %"
-            + (f", and {DEFAULT} {100 * without[DEFAULT]:.0f} %." if DEFAULT in without else ".")
+            + (
+                f", and {DEFAULT} {100 * without[DEFAULT]:.0f} %."
+                if DEFAULT in without and without.index[0] != DEFAULT
+                else "."
+            )
         )
     kills = best(table, CALLERS, method, counts[-1], "kills")
     if {"efficacy", DEFAULT} <= set(kills.index):
