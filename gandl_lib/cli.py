@@ -283,7 +283,7 @@ def evaluate(
     - separability: control wells of two kinds: C+ and C-, or two cell types
     - axes: 4 wells each of C+ and C- of one cell type
     - dose-response: the same, and compounds at known doses; 4 doses make a curve
-    - hits: no C+: compounds in wells beside negative controls on a plate, for `replicates` in two wells or more
+    - hits: compounds in wells beside negative controls on a plate; axis and signature take C+ too, as axes
     - replicates: the same, in two wells or more; average precision without a test
     - probe-size: wells of two kinds, as separability
     - zero-shot: two wells or more of each of two cell types or more
@@ -317,6 +317,49 @@ def evaluate(
     tables = evaluation([profiles.read(path) for path in sources], normalisation, known, seed)
     for key, table in tables.items():
         write_table(table, out.with_name(key.format(out=out.stem) + ".csv"))
+
+
+@app.command
+def plan(
+    out: Positional[Path],
+    profiles: Path | None = None,
+    spread: float | None = None,
+    controls: tuple[int, ...] = (4, 8, 16, 32),
+    replicates: tuple[int, ...] = (1, 2, 3, 4),
+    plates: int = 2,
+    doses: int = 7,
+    lowest: float = 0.1,
+    highest: float = 100.0,
+    compounds: int = 20,
+    normalisation: str = "all",
+    seed: int = 0,
+) -> None:
+    """Before a screen: the smallest effect that a design can show, and the EC50 interval to expect of it.
+
+    Args:
+        out: table to write (.csv), a row a number of controls and of replicates.
+        profiles: of a plate with both controls (.h5ad), to read the spread between wells from.
+        spread: or that spread itself, as a standard deviation where C- lies at -1 and C+ at +1.
+        controls: C- wells on each plate.
+        replicates: wells of each compound and dose, on all plates together.
+        plates: that share the wells.
+        doses: of a compound, evenly spaced on a logarithmic scale.
+        lowest: dose, in uM.
+        highest: dose, in uM.
+        compounds: that are judged together.
+        normalisation: of the profiles' plates.
+        seed: of the split of controls and of the simulated curves.
+    """
+    from gandl_lib import profiles as tables
+    from gandl_lib.evaluate import planning
+
+    if (profiles is None) == (spread is None):
+        raise ValueError("give either --profiles, to read the spread between wells from, or --spread.")
+    spread = planning.spread_of(tables.read(profiles), normalisation, seed) if spread is None else spread
+    design = {"plates": plates, "doses": doses, "lowest_uM": lowest, "highest_uM": highest, "compounds": compounds}
+    table = planning.plan(spread, controls=controls, replicates=replicates, **design, seed=seed)
+    write_table(table, out)
+    print(table.drop(columns=["plates", "doses", "compounds"]).to_string(index=False, float_format="%.3g"))
 
 
 @app.command

@@ -79,6 +79,7 @@ PRIMITIVE = {
     "07_cytogan": "likeness.argmax",
     "09_own_screen": "screen.screen",
     "10_real_plate": "filters.threshold_otsu",
+    "11_hits": "hits",
     "99_results": "narrate.on_simulated",
 }
 """What a chapter is about, and calls where a reader sees it."""

@@ -363,7 +363,7 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
         else:
             notes.append("No compound has a concentration: hits are judged by their mean, and there are no curves.")
             made("dose_response", lambda: _without_doses(scores))
-    elif shards.wells["role"].eq("treated").any():  # no axis: who agrees with its replicates, who lies far from C-
+    elif shards.wells["role"].eq("treated").any():  # no axis: what lies apart from C-, by `hits.DEFAULT` and others
         made("hits", lambda: hits.hits(several, how, seed))
     made("pictures", lambda: quality.pictures(shards))
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))

@@ -4,6 +4,17 @@ Every function takes a table as the workflow writes it and returns what a notebo
 chapters, reports and tests use is here by its name.
 """
 
+from gandl_book.narrate.calling import (
+    advice,
+    agreement,
+    called,
+    error_rates,
+    floors,
+    power_table,
+    real_doses,
+    real_source,
+    what_callers_ask,
+)
 from gandl_book.narrate.comparison import (
     beside_each_other,
     cost_table,
