@@ -191,8 +191,8 @@ def measure(images: np.ndarray, channels: tuple[str, ...], pixel_um: float) -> p
     """What image analysis sees in (N, C, H, W) grey values: a row an image, NaN where it has no nucleus.
 
     Columns: `nucleus_area_um2` (median of whole nuclei) and, for each channel, `brightness` (log2 of the mean),
-    `grain_um` (sqrt(2 Var / mean squared slope), the length over which it varies), `spots` (maxima brighter than the mean, per
-    1000 um2); for all but the nuclei's also `ring_um` (mean distance from the nucleus's edge of its light within
+    `grain_um` (sqrt(2 Var / mean squared slope), the length over which it varies), `spots` (maxima brighter than the mean,
+    per 1000 um2); for all but the nuclei's also `ring_um` (mean distance from the nucleus's edge of its light within
     `RING_UM`) and `nuclear` (log2 of nuclear over surrounding brightness: translocation).
 
     Raises:
@@ -274,7 +274,7 @@ def explain(
     invert_images: int = 32,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """What changes along the axis, between real controls, along a control direction, and for a compound beside the axis.
+    """What changes along the axis, between real controls, along a control direction, and by a compound beside it.
 
     Args:
         source: run folder or weights file of a GAN-DL.

@@ -5,6 +5,7 @@ A module a topic; what chapters, reports and tests use is here by its name.
 
 from gandl_book.figures.axes import axes_of_all, axes_plot, ranking
 from gandl_book.figures.doses import ec50_plot
+from gandl_book.figures.explain import axis_effects, axis_strip
 from gandl_book.figures.images import beside_real, cell_types, samples, site_grid
 from gandl_book.figures.mechanisms import drawn_cells, drug_sites, exam, latent_effect, segmented
 from gandl_book.figures.paradigms import (
