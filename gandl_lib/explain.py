@@ -191,7 +191,7 @@ def measure(images: np.ndarray, channels: tuple[str, ...], pixel_um: float) -> p
     """What image analysis sees in (N, C, H, W) grey values: a row an image, NaN where it has no nucleus.
 
     Columns: `nucleus_area_um2` (median of whole nuclei) and, for each channel, `brightness` (log2 of the mean),
-    `grain_um` (sqrt(2 Var / mean squared slope), the length over which it varies), `spots` (maxima brighter than the mean,
+    `grain_um` (sqrt(2 Var / mean squared slope), the length over which it varies), `spots` (maxima above the mean,
     per 1000 um2); for all but the nuclei's also `ring_um` (mean distance from the nucleus's edge of its light within
     `RING_UM`) and `nuclear` (log2 of nuclear over surrounding brightness: translocation).
 

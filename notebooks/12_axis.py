@@ -144,14 +144,13 @@ table(
 #
 # | | GAN-DL here | Phenexplain | GILEA |
 # |---|---|---|---|
-# | generator | the other half of the embedding's own training | a conditional StyleGAN2, trained for it | StyleGAN2 with an encoder |
-# | class labels to train the generator | no | yes | no |
-# | labels to find a direction | control wells | classes | control and perturbed images |
-# | real images | by optimisation | no: drawn images | by the encoder |
-# | effect measured against real controls | yes | by eye | by classifiers and distances |
-# | builds on NVIDIA's code | no | yes | yes |
+# | generator | the other half of the embedding's own training | a conditional StyleGAN2 | a StyleGAN2 |
+# | class labels to train it | no | yes | not checked |
+# | labels to find a direction | control wells | the classes | not checked |
+# | real images | by optimisation | not checked | by inversion |
+# | code under NVIDIA's licence | none | yes | yes |
 #
-# From their descriptions; neither was run.
+# From what is said about them; neither was run.
 #
 # ## What to distrust
 #

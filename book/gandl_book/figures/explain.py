@@ -25,7 +25,7 @@ def axis_strip(images: np.ndarray | None, channels: Sequence[str]) -> Figure:
     if images is None:
         return empty("No strip in this build: its controls set no axis, or its generator does not move along it.")
     images = shown(images)
-    figure, grid = canvas(1.2 * len(channels), len(channels), len(images) + 1, squeeze=False)
+    figure, grid = canvas(1.2 * len(channels), len(channels), len(images) + 1)
     for row, (axes_row, channel) in enumerate(zip(grid, channels, strict=True)):
         for axes, image, place in zip(axes_row, images[:, row], np.linspace(-1, 1, len(images)), strict=False):
             picture(axes, image)
@@ -46,7 +46,7 @@ def axis_effects(effects: pd.DataFrame, screen: str) -> Figure:
     """Every measure's change in standard deviations of crops: real, drawn, and along the control direction."""
     rows = effects[(effects["screen"] == screen) & effects["what"].isin(list(_KINDS))]
     measures = list(dict.fromkeys(rows["measure"]))
-    figure, grid = canvas(0.26 * len(measures) + 0.9, 1, 1, squeeze=False)
+    figure, grid = canvas(0.26 * len(measures) + 0.9, 1, 1)
     axes = grid[0, 0]
     for k, (what, (colour, marker)) in enumerate(_KINDS.items()):
         one = rows[rows["what"] == what].set_index("measure").reindex(measures)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from gandl_lib.plots.page import Output
@@ -20,12 +22,12 @@ def axis_effects(effects: pd.DataFrame) -> Output:
         missed = len(real) - len(same) - len(against)
         sentences.append(
             f"**{screen}.** Between real control wells {count(len(real), 'measure')} of "
-            f"{rows['measure'].nunique()} surely differ{'s' if len(real) == 1 else ''} ({listing(list(real)) or 'none'}). Of these, cells drawn along "
-            f"the axis change {len(same)} the same way ({listing(same) or 'none'}), {len(against)} the other way "
-            f"({listing(against) or 'none'}), and {missed} by no more than chance. "
-            f"They also change {len(only)} that real wells do not ({listing(only) or 'none'}). "
+            f"{rows['measure'].nunique()} surely differ ({_names(real)}). Of these, cells drawn along the axis change "
+            f"{len(same)} the same way ({_names(same)}), {len(against)} the other way "
+            f"({_names(against)}), and {missed} by no more than chance. "
+            f"They also change {len(only)} that real wells do not ({_names(only)}). "
             f"The control direction, which should change nothing, surely changes {len(control)} "
-            f"({listing(list(control)) or 'none'}); at 95 % one in twenty is chance."
+            f"({_names(control)}); at 95 % one in twenty is chance."
         )
     return points(*sentences)
 
@@ -52,6 +54,10 @@ def beside_axis(effects: pd.DataFrame) -> pd.DataFrame:
     words = [f"{c:+.2f} ({a:+.2f} to {b:+.2f})" for c, a, b in zip(change, low, high, strict=True)]
     compound = rows["what"].str.removeprefix("beside ")
     return pd.DataFrame({"screen": rows["screen"], "compound": compound, "measure": rows["measure"], "beside": words})
+
+
+def _names(measures: Iterable[str]) -> str:
+    return listing(list(measures)) or "none"
 
 
 def _surely(rows: pd.DataFrame) -> dict[str, bool]:
