@@ -178,7 +178,7 @@ def invert(method: Method, images: torch.Tensor, steps: int = 150, seed: int = 0
         w = known.mean(dim=0).expand(len(images), G.n_layers, -1).clone().requires_grad_(True)
         target, optimiser = method.see(images), torch.optim.Adam([w], lr=0.05 * float(spread))
         coarse = torch.nn.functional.avg_pool2d
-        for _ in tqdm(range(steps), desc="inverting", leave=False):
+        for _ in tqdm(range(steps), desc="inverting", leave=False, disable=None):
             drawn = G.synthesis(w)
             loss = (drawn - target).square().mean() + (coarse(drawn, 4) - coarse(target, 4)).square().mean()
             optimiser.zero_grad()
@@ -242,7 +242,7 @@ def styles(
     with torch.no_grad():
         w = method.generator_ema.mapping(z)
     scores, light = [], []
-    for i in tqdm(range(0, n, BATCH), desc="drawing", leave=False):
+    for i in tqdm(range(0, n, BATCH), desc="drawing", leave=False, disable=None):
         images = draw(method, w[i : i + BATCH])
         scores.append(score(method, axis, images))
         light.append(torch.log2((images.mean(dim=(2, 3)) + 1) / 2 + 1e-3).numpy())
