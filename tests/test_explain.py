@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gandl_book import figures, narrate
 
 from gandl_lib import checkpoints, explain
 from gandl_lib.methods import gandl
@@ -126,3 +127,19 @@ def test_drawing_is_repeatable_and_leaves_no_trace_and_inversion_comes_nearer(me
     assert errors[1] < 0.7 * errors[0]
     assert torch.equal(state, torch.get_rng_state())
     assert images.shape == (3, 2, 32, 32)
+
+
+def test_the_chapter_says_what_its_table_says():
+    rows = [("s", "real", "a", 1, 0.5, 1.5), ("s", "real", "b", 1, 0.5, 1.5), ("s", "real", "c", 1, -1, 3)]
+    rows += [
+        ("s", "generated", "a", 1, 0.5, 1.5),
+        ("s", "generated", "b", -1, -2, -0.5),
+        ("s", "control", "c", 0, -1, 1),
+    ]
+    effects = pd.DataFrame(rows, columns=["screen", "what", "measure", "change", "low", "high"]).assign(spread=1.0)
+    said = narrate.axis_effects(effects)._repr_mimebundle_()["text/markdown"]
+    assert "2 measures of 3 surely differ (a and b)" in said
+    assert "change 1 the same way (a), 1 the other way (b), and 0 by no more than chance" in said
+    assert "surely changes 0 (none)" in said
+    assert figures.axis_effects(effects, "s").alt.startswith("s: change of 3 measures")
+    assert figures.axis_strip(None, ("DNA",)).axes
