@@ -411,6 +411,49 @@ def screen(
 
 
 @app.command
+def explain(
+    source: Positional[Path],
+    shards: Positional[str],
+    embedded: Positional[Path],
+    out: Positional[Path],
+    cell_type: str | None = None,
+    compound: str | None = None,
+    images: int = 128,
+    seed: int = 0,
+) -> None:
+    """What the axis looks like: what changes in cells that the generator moves from C- to C+, and in real ones.
+
+    Writes OUT.csv, and beside it OUT_moves.csv (how far the moves went) and OUT.npz (pictures).
+
+    Args:
+        source: run folder or weights file of a GAN-DL.
+        shards: store made by `gandl shard`.
+        embedded: profiles of it by this same network (.h5ad).
+        out: the table to write (.csv).
+        cell_type: which one's axis; the first by name where not given.
+        compound: whose change beside the axis is measured; the one furthest towards C+ where not given.
+        images: drawn images to move.
+        seed: of styles and bootstraps.
+    """
+    import numpy as np
+
+    from gandl_lib import explain as explaining
+    from gandl_lib import profiles as tables
+    from gandl_lib.shards import Shards
+
+    if out.suffix != ".csv":
+        raise ValueError(f"the table to write is a .csv; found {out}.")
+    if images < 16:
+        raise ValueError(f"intervals need at least 16 images; found {images}.")
+    options = {"cell_type": cell_type, "compound": compound, "images": images, "seed": seed}
+    effects, moves, pictures = explaining.explain(source, Shards(shards), tables.read(embedded), **options)
+    write_table(moves, out.with_name(f"{out.stem}_moves.csv"))
+    with files.replacing(out.with_suffix(".npz")) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, pictures=pictures)
+    write_table(effects, out)
+
+
+@app.command
 def provenance(results: Positional[Path], out: Positional[Path], profile: str = "quick", seed: int = 0) -> None:
     """Gather what made a results folder: commands, versions, device, sums of inputs, checkpoints and tables.
 

@@ -158,6 +158,7 @@ narrate.called(live, truth)
 show(
     figures.false_positives(measured, "gandl"),
     "False-positive rate at a nominal 5 % by GAN-DL, three wells a dose, with 95 % intervals over compounds and doses. Recorded, simulated.",
+    of=measured,
 )
 
 # %% tags=["remove-input"]
@@ -172,16 +173,21 @@ narrate.error_rates(measured)
 show(
     figures.power_by_effect(measured, ["gandl", "gandl-random", "intensity"]),
     "Share found, by how much of the infection a dose undoes, or that it kills; 32 controls a plate, three wells a dose. Recorded, simulated.",
+    of=measured,
 )
 
 # %% tags=["hide-input"]
-table(narrate.power_table(measured), "The same in numbers, with 95 % intervals over compounds and doses.")
+table(narrate.power_table(measured), "The same in numbers, with 95 % intervals over compounds and doses.", of=measured)
 
 # %% [markdown]
 # And do they agree? Cohen's kappa of the calls at those thresholds: 1 is agreement, 0 what chance alone would give.
 
 # %% tags=["hide-input"]
-table(narrate.agreement(measured, "gandl"), "Agreement of callers by GAN-DL, 32 controls a plate, three wells a dose.")
+table(
+    narrate.agreement(measured, "gandl"),
+    "Agreement of callers by GAN-DL, 32 controls a plate, three wells a dose.",
+    of=measured,
+)
 
 # %% [markdown]
 # ## What 4, 8, 16 or 32 controls can support
@@ -199,6 +205,7 @@ table(narrate.floors(), "The smallest p there can be: wells of one dose on one p
 show(
     figures.power_by_design(measured, "gandl"),
     "Strong effects found by GAN-DL at equal error: left by controls on each of four plates (three wells a dose), right by wells of a dose (32 controls). Recorded, simulated.",
+    of=measured,
 )
 
 # %% [markdown]
@@ -239,7 +246,7 @@ real = hits(on_plate) if on_plate else recorded("hits_bbbc013")
 narrate.real_source(bool(on_plate))
 
 # %% tags=["hide-input"]
-table(narrate.real_doses(real), "Doses called hits (q < 0.05) of each drug, and the lowest of them.")
+table(narrate.real_doses(real), "Doses called hits (q < 0.05) of each drug, and the lowest of them.", of=real)
 
 # %% [markdown]
 # ## What to take

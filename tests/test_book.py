@@ -80,6 +80,7 @@ PRIMITIVE = {
     "09_own_screen": "screen.screen",
     "10_real_plate": "filters.threshold_otsu",
     "11_hits": "hits",
+    "12_axis": "np.linalg.svd",
     "99_results": "narrate.on_simulated",
 }
 """What a chapter is about, and calls where a reader sees it."""

@@ -45,6 +45,7 @@ from gandl_book.narrate.doses import (
     truth_table,
     turned,
 )
+from gandl_book.narrate.explain import axis_effects, axis_moves, beside_axis
 from gandl_book.narrate.mechanisms import (
     arithmetic,
     budget,
