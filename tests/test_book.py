@@ -80,6 +80,7 @@ PRIMITIVE = {
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
     "07_cytogan": "likeness.argmax",
+    "08_paradigms": "F.cosine_similarity",
     "09_own_screen": "screen.screen",
     "10_real_plate": "filters.threshold_otsu",
     "11_hits": "hits",
