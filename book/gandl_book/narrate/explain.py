@@ -22,8 +22,8 @@ def axis_effects(effects: pd.DataFrame) -> Output:
         missed = len(real) - len(same) - len(against)
         sentences.append(
             f"**{screen}.** Between real control wells {count(len(real), 'measure')} of "
-            f"{rows['measure'].nunique()} differ beyond chance ({_names(real)}). Of these, cells drawn along the axis change "
-            f"{len(same)} the same way ({_names(same)}), {len(against)} the other way "
+            f"{rows['measure'].nunique()} differ beyond chance ({_names(real)}). Of these, cells drawn along the axis "
+            f"change {len(same)} the same way ({_names(same)}), {len(against)} the other way "
             f"({_names(against)}), and {missed} by no more than chance. "
             f"They also change {len(only)} that real wells do not ({_names(only)}). "
             f"The control direction, which should change nothing, changes {len(control)} "
