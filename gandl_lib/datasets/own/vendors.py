@@ -162,10 +162,13 @@ def without_table(root: str | Path) -> str:
         return f"{root}: is a file; a folder with {METADATA} and images is needed."
     said = f"{root / METADATA}: no such file. A data folder holds {METADATA} beside images/."
     tables = [p.name for p in sorted(root.iterdir()) if p.suffix.lower() in (".csv", ".tsv", ".txt", ".xlsx", ".xls")]
-    if books := [t for t in tables if t.lower().endswith((".xlsx", ".xls"))]:
-        return f"{said} {books[0]} is there: save it as CSV in UTF-8, under the name {METADATA}."
-    if tables:
-        return f"{said} {', '.join(tables[:3])} is there: if it is the table, call it {METADATA}."
+    books = [t for t in tables if t.lower().endswith((".xlsx", ".xls"))]
+    if books:
+        said += f" {books[0]} is there: save it as CSV in UTF-8, under the name {METADATA}."
+    if texts := [t for t in tables if t not in books]:
+        said += f" {', '.join(texts[:3])}: there already; if that is the table, call it {METADATA}."
+    if find(root):  # what the columns mean is said already, so a draft would be of no use
+        return said
     export = recognise(root)
     names = Folder(root).names
     foreign = next((n for n in names if Path(n).suffix.lower() in FOREIGN), None)
