@@ -512,7 +512,7 @@ def damaged(path: Path, how: str) -> Path | None:
     return path.rename(to)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_renamed_files_never_change_a_result_silently(tmp_path_factory, data):
     """The table against the disk: a site has the very pixels it had, or is left out by name; strays are counted.

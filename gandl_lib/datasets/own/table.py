@@ -308,7 +308,11 @@ def fill(template: str, text: pd.DataFrame, where: str, whole: bool = False) -> 
     """
     if "{" not in template:
         if template not in text:
-            raise ValueError(f"{where} is {template!r}, but the table has no such column; it has {', '.join(text)}.")
+            drawn = sum(name.strip().isdecimal() for name in text) > len(text.columns) // 2
+            hint = " Is it drawn as a plate? A row a well is needed: plate, well, compound, dose." if drawn else ""
+            raise ValueError(
+                f"{where} is {template!r}, but the table has no such column; it has {', '.join(text)}.{hint}"
+            )
         return text[template]
     try:
         parts = list(string.Formatter().parse(template))

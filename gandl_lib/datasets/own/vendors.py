@@ -166,7 +166,7 @@ def without_table(root: str | Path) -> str:
     if books:
         said += f" {books[0]} is there: save it as CSV in UTF-8, under the name {METADATA}."
     if texts := [t for t in tables if t not in books]:
-        said += f" {', '.join(texts[:3])}: there already; if that is the table, call it {METADATA}."
+        said += f" Found instead: {', '.join(texts[:3])}; if that is the table, call it {METADATA}."
     if find(root):  # what the columns mean is said already, so a draft would be of no use
         return said
     export = recognise(root)
