@@ -262,8 +262,8 @@ def profiles(
     Args:
         embeddings: .csv, .parquet or .h5ad with a column a feature, and site_id or Metadata_Plate, Metadata_Well and,
             for a row a site, Metadata_Site.
-        metadata: the screen's metadata.csv, or its folder; for a plate of your own a table of any name with a screen.toml
-            beside it, of which a draft is shown where there is none.
+        metadata: the screen's metadata.csv, or its folder; for a plate of your own a table of any name with a
+            screen.toml beside it, of which a draft is shown where there is none.
         out: profiles to write (.h5ad).
         where: pandas query over the wells table, to take a part only, say "cell_type == 'VERO'".
         name: what tables call it.

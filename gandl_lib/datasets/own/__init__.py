@@ -123,7 +123,7 @@ def _path(root: Path, name: str, follow_links: bool) -> Path:
 
 
 def _pixel_um(root: Path, said: Description, wells: pd.DataFrame) -> float:
-    """Side of a pixel in micrometres, after binning: as screen.toml says or else the first readable OME-TIFF.
+    """Side of a pixel in micrometres, after binning: as screen.toml says or else the first TIFF that does.
 
     Raises:
         ValueError: neither says it.
@@ -133,7 +133,7 @@ def _pixel_um(root: Path, said: Description, wells: pd.DataFrame) -> float:
     for row in wells.itertuples():
         try:
             path = _path(root, json.loads(row.files)[0], said.follow_links)
-            return decoders.ome_pixel_um(path) * said.bin
+            return decoders.pixel_um(path) * said.bin
         except (ValueError, OSError):
             continue
     raise ValueError(f"{said.path}: how large is a pixel? No image says it; add `pixel_um = …` to [images].")
