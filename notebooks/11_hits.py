@@ -177,7 +177,7 @@ show(
 )
 
 # %% tags=["hide-input"]
-table(narrate.power_table(measured), "The same in numbers, with 95 % intervals over compounds and doses.", of=measured)
+table(narrate.power_table(measured), "The same in percent, with 95 % intervals over compounds and doses.", of=measured)
 
 # %% [markdown]
 # And do they agree? Cohen's kappa of the calls at those thresholds: 1 is agreement, 0 what chance alone would give.
@@ -218,18 +218,18 @@ except ValueError as unknown:  # controls that are not in order, or too few
     spread = 0.5
     print(f"{unknown} Taken is {spread}.")
 design = planning.plan(spread, plates=p.obs["plate_id"].nunique(), controls=(4, 8, 16, 32), replicates=(1, 3))
-columns = [
-    "controls",
-    "replicates",
-    "p_floor",
-    "smallest_effect",
-    "smallest_effect_of_all",
-    "ec50_given",
-    "ec50_interval_fold",
-]
+shown = {
+    "controls": "C- wells a plate",
+    "replicates": "wells a dose",
+    "p_floor": "p at least",
+    "smallest_effect": "found alone",
+    "smallest_effect_of_all": "found among all",
+    "ec50_given": "EC50 given",
+    "ec50_interval_fold": "its interval",
+}
 table(
-    design[columns],
-    f"What designs can show if wells scatter by {spread:.2f} on the axis; effects as shares of the way from C- to C+.",
+    design[list(shown)].rename(columns=shown),
+    f"What designs can show if wells scatter by {spread:.2f} on the axis: the smallest effect found four times out of five, as a share of the way from C- to C+ (– is none), alone and among all doses; in how many of all curves there is an EC50, and the width of its interval, high over low.",
 )
 
 # %% [markdown]

@@ -577,7 +577,7 @@ def test_held_out_plates_position_and_normalisation_follow_theirs():
         assert said in repr(narrate.held_out_plates(table))
     assert "too few plates" in repr(narrate.held_out_plates(known))
     position, zones = scores({"position": 1.0}).iloc[:1], scores({"gandl": 0.95}).iloc[:1]
-    assert "it knows to some degree" in repr(narrate.leaks(position, zones))
+    assert "known to some degree" in repr(narrate.leaks(position, zones))
     assert "no sign" in repr(narrate.leaks(position, zones.assign(accuracy=0.6, ci_low=0.5, ci_high=0.7)))
     right, wrong = scores({"gandl": 0.95}).iloc[:1], scores({"gandl": 0.5}).iloc[:1]
     assert "removed the very thing" in repr(narrate.cell_types_normalised(right, wrong))

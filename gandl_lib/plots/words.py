@@ -24,7 +24,7 @@ NAMES = {
     "gandl-random": "untrained GAN-DL",
     "random_weights": "untrained network",
     "gandl-blocks": "all layers of GAN-DL",
-    "gandl-random-blocks": "all layers, untrained",
+    "gandl-random-blocks": "all untrained layers",
     "contrad": "ContraD",
     "intensity": "intensity statistics",
     "cell-count": "cell count",

@@ -45,13 +45,17 @@ def called(table: pd.DataFrame, truth: pd.DataFrame | None) -> Output:
     if truth is not None:
         still = truth[~truth["effective"].astype(bool) & truth["toxic_uM"].isna()]
         inert = set(zip(still["cell_type"], still["compound"], strict=True))
-    said = []
+    said, wrong = [], []
     for caller in [c for c in CALLERS if c in set(table["caller"])]:
         one = table[(table["caller"] == caller) & table["hit"].astype(bool)]
-        wrong = sum(pair in inert for pair in zip(one["cell_type"], one["compound"], strict=True))
-        said.append(f"{caller} {len(one)}" + (f" ({wrong} of compounds that do nothing)" if truth is not None else ""))
+        said.append(f"{caller} {len(one)}")
+        if n_inert := sum(pair in inert for pair in zip(one["cell_type"], one["compound"], strict=True)):
+            wrong.append(f"{caller} {n_inert}")
     n = table.groupby("caller").size().max()
-    return say(f"Of {n} compounds and doses each caller calls hits (q < {ALPHA:g}): {listing(said)}.")
+    hits = f"Of {n} compounds and doses each caller calls hits (q < {ALPHA:g}): {listing(said)}."
+    if truth is None:
+        return say(hits)
+    return say(hits, f"Of compounds that do nothing are {listing(wrong) if wrong else 'none of them'}.")
 
 
 def _rows(table: pd.DataFrame, measure: str, method: str, controls: int, replicates: int) -> pd.DataFrame:
@@ -79,13 +83,13 @@ def error_rates(table: pd.DataFrame) -> Output:
 
 
 def power_table(table: pd.DataFrame, controls: int = 32, replicates: int = 3) -> pd.DataFrame:
-    """A line a method and caller: power by effect, with intervals."""
+    """A line a method and caller: power by effect in percent, with intervals."""
     part = table[(table["measure"] == "power") & (table["controls"] == controls) & (table["replicates"] == replicates)]
     rows = []
     for (method, caller), one in part.groupby(["method", "caller"], sort=False):
         by = one.set_index("effect")
         cells = {
-            e: f"{by.loc[e, 'value']:.2f} ({by.loc[e, 'low']:.2f} to {by.loc[e, 'high']:.2f})"
+            e: "{:.0f} ({:.0f} to {:.0f})".format(*(100 * by.loc[e, column] for column in ("value", "low", "high")))
             for e in ("slight", "half", "strong", "kills")
             if e in by.index
         }
@@ -99,7 +103,8 @@ def agreement(table: pd.DataFrame, method: str, controls: int = 32, replicates: 
     both = pd.concat([part, part.rename(columns={"caller": "other", "other": "caller"})])
     order = [c for c in CALLERS if c in set(both["caller"])]
     wide = both.pivot_table(index="caller", columns="other", values="value").reindex(index=order, columns=order)
-    return wide.map(lambda v: "" if np.isnan(v) else f"{v:.2f}").reset_index()
+    wide = wide.map(lambda v: "" if np.isnan(v) else f"{round(v, 2) + 0.0:.2f}")  # + 0.0: no -0.00
+    return wide.rename_axis(columns=None).reset_index()
 
 
 def best(table: pd.DataFrame, among: tuple[str, ...], method: str, controls: int, effect: str = "strong") -> pd.Series:
