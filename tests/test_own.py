@@ -21,6 +21,7 @@ from gandl_lib import datasets
 from gandl_lib import wells as names
 from gandl_lib.datasets import own, rxrx19a
 from gandl_lib.datasets.own import decoders, description, units
+from gandl_lib.screen import quality
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.simulate import screens as simulated
@@ -609,14 +610,25 @@ def test_a_unit_in_the_name_of_a_column_that_says_otherwise_is_noted(tmp_path):
 def test_a_dim_well_is_judged_beside_its_own_cell_line():
     """Two lines of very different brightness on one plate are no fault; a well at a third of its own line's is."""
     sites = pd.DataFrame(
-        {"plate_id": "P1", "cell_type": ["a"] * 6 + ["b"] * 6, "well_id": [f"P1_{k}" for k in range(12)]}
+        {"plate_id": "P1", "cell_type": [*"aaaaaabbbbbb"], "well_id": [f"P1_{k}" for k in range(12)], "role": "treated"}
     )
     bright = pd.Series([100.0] * 6 + [1000.0] * 6)
     assert own.dim_wells(sites, bright) == []
     assert own.dim_wells(sites.drop(columns="cell_type"), bright) == [f"P1_{k}" for k in range(6)]
     bright[8] = 330.0
     assert own.dim_wells(sites, bright) == ["P1_8"]
+    assert own.dim_wells(sites.assign(role="blank"), bright) == [], "where nothing is to be seen, nothing is dim"
     assert own.dim_wells(sites[6:9], bright[6:9]) == [], "of three wells none is usual"
+
+
+def test_dim_wells_of_public_layouts_are_named_too(tmp_path, make_screen):
+    """RxRx19a's: a well at a quarter of its brightness is named, and without one nothing is said."""
+    root = make_screen(plates=2, wells=9)
+    quality.pictures(Shards(write_shards(root, tmp_path / "as it is.zarr")))  # a warning would be an error
+    for path in (root / "images" / "VERO-1" / "Plate2").glob("A03_s*_w1.png"):
+        Image.fromarray(np.asarray(Image.open(path)) // 4).save(path)
+    with pytest.warns(UserWarning, match=r"1 well\(s\) have nuclei \(DNA\).*: VERO-1_2_A03$"):
+        quality.pictures(Shards(write_shards(root, tmp_path / "dim.zarr")))
 
 
 @settings(max_examples=40)

@@ -220,11 +220,13 @@ def dim_wells(sites: pd.DataFrame, contrast: pd.Series) -> list[str]:
     """Wells whose contrast is below `DIM` of what is usual: medians, over a plate's wells of one cell type, 4 or more.
 
     Args:
-        sites: `plate_id, well_id` and, where it is known, `cell_type`; a row a site.
+        sites: `plate_id, well_id, role` and, where it is known, `cell_type`; a row a site. Blank wells are left alone:
+            nothing in them was to be bright.
         contrast: of each site, how far the brightest percent of the nuclei's channel stands above its median.
     """
     alike = [c for c in ("plate_id", "cell_type") if c in sites]
-    per_well = sites[[*alike, "well_id"]].assign(contrast=contrast.to_numpy())
+    full = sites["role"].ne("blank").to_numpy()
+    per_well = sites.loc[full, [*alike, "well_id"]].assign(contrast=contrast.to_numpy()[full])
     per_well = per_well.groupby([*alike, "well_id"], observed=True)["contrast"].median()
     beside = per_well.groupby(level=alike)
     usual = beside.transform("median").where(beside.transform("size") >= 4)
