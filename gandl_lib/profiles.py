@@ -149,6 +149,10 @@ def published(
             X[at[at >= 0]] = piece[features].to_numpy(np.float32)[at >= 0]
             start += len(piece)
             progress.update(len(piece))
+    if table.numbering:
+        print(
+            f"{', '.join(table.numbering)} of {embeddings.name} only number rows and are no features.", file=sys.stderr
+        )
     if where is None and len(found) < len(rows):
         print(
             f"{len(rows) - len(found)} of {len(rows)} rows of {embeddings.name} are not in {metadata} and left out.",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -593,6 +594,25 @@ def test_what_spreadsheets_make_of_whole_numbers(tmp_path):
     rows = [("P1", "A1", "1.0", "x", "a.tif"), ("P1", "A1", "2.0", "x", "b.tif")]
     wells = own.parse(plate(tmp_path / "long", rows, written=False, columns=columns, images=images)).wells
     assert json.loads(wells["files"][0]) == ["a.tif", "b.tif"]
+
+
+def test_letters_with_accents_may_lie_there_in_two_parts(tmp_path):
+    """A Mac decomposes the letters of file names (NFD); a table is read in composed ones (NFC)."""
+    name = "Zürich.tif"
+    images = {"files": "{Drug}", "channels": ["DNA"], "pixel_um": 1}
+    for form in ("NFC", "NFD"):
+        for k, table in enumerate(("NFC", "NFD")):
+            row = ("P", "A1", "1", unicodedata.normalize(table, name), "")
+            root = plate(tmp_path / f"{form}{k}", [row], written=False, images=images)
+            tifffile.imwrite(root / unicodedata.normalize(form, name), pixels(0, 1)[0])
+            wells, _, odd = own.open_folder(root).wells()
+            assert len(wells) == 1 and not odd["what"].str.contains("no row").any()
+
+
+def test_a_barcode_that_a_spreadsheet_has_shortened_is_noted(tmp_path):
+    for name, noted in (("1.23E+11", True), ("1,2e+9", True), ("123000000001", False), ("P1E+1", False)):
+        root = plate(tmp_path / name, [(name, "A1", "1", "x", "1")], written=False)
+        assert any("shortened" in what for what, _ in own.parse(root).notes) == noted
 
 
 def test_a_unit_in_the_name_of_a_column_that_says_otherwise_is_noted(tmp_path):

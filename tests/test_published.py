@@ -69,6 +69,18 @@ def test_a_plate_of_ones_own_has_its_wells_from_screen_toml(tmp_path, rng):
         profiles.published(tmp_path / "theirs.csv", tmp_path / "other.csv")
 
 
+def test_columns_that_number_rows_are_no_features(screen, capsys):
+    """A table saved with its index, or with CellProfiler's numbers, gives the same profiles; the columns are named."""
+    root, path, _ = screen
+    plain = profiles.published(path, root)
+    table = pd.read_csv(path)
+    table.assign(ImageNumber=range(len(table)), _index="a").to_csv(path)
+    again = profiles.published(path, root)
+    assert again.var_names.tolist() == plain.var_names.tolist()
+    np.testing.assert_array_equal(again.X, plain.X)
+    assert "Unnamed: 0, ImageNumber, _index of" in capsys.readouterr().err
+
+
 def test_one_table_of_wells_and_features_under_any_name(tmp_path, rng):
     """As pycytominer writes them: without a description the message is one, to be completed; then the table goes in."""
     path, toml = tmp_path / "BR_normalized.csv", tmp_path / "screen.toml"

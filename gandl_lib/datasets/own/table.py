@@ -83,6 +83,9 @@ def parse(root: Path, said: Description, folder: Folder, name: str = METADATA) -
     rows = _Rows(path, said, text, notes)
     plate, batch = rows.column("plate"), rows.column("batch")
     rows.skip(plate.eq(""), plate, "no plate")
+    shortened = plate.str.fullmatch(r"\d[.,]?\d*[eE]\+\d+")
+    what = "a plate is called by a number that a spreadsheet may have shortened; several barcodes can become one"
+    notes += [(what, name) for name in plate[shortened].unique()]
     well, site = _well(rows), _site(rows)
     control = rows.column("control")
     compound, role = _treatment(rows, control)
@@ -284,6 +287,9 @@ def _names(rows: _Rows, template: str, where: str, root: Path, folder: Folder) -
         fill(template, rows.text, where, whole).map(lambda name: plain(name, root)) for whole in (False, True)
     )
     differ = written.ne(whole)
+    if not written.map(str.isascii).all():  # tables are read in NFC; a Mac writes names of files in NFD
+        as_lies = {unicodedata.normalize("NFC", name): name for name in reversed(folder.names)}
+        written = written.where(written.isin(folder.names), written.map(lambda name: as_lies.get(name, name)))
     if not differ.any():
         return written
     there = set(folder.names)
