@@ -138,8 +138,8 @@ def test_the_chapter_says_what_its_table_says():
     ]
     effects = pd.DataFrame(rows, columns=["screen", "what", "measure", "change", "low", "high"]).assign(spread=1.0)
     said = narrate.axis_effects(effects)._repr_mimebundle_()["text/markdown"]
-    assert "2 measures of 3 surely differ (a and b)" in said
+    assert "2 measures of 3 differ beyond chance (a and b)" in said
     assert "change 1 the same way (a), 1 the other way (b), and 0 by no more than chance" in said
-    assert "surely changes 0 (none)" in said
+    assert "changes 0 (none)" in said
     assert figures.axis_effects(effects, "s").alt.startswith("s: change of 3 measures")
     assert figures.axis_strip(None, ("DNA",)).axes

@@ -67,12 +67,12 @@ def name(method: str) -> str:
 
 
 def thousands(n: float) -> str:
-    """A whole number, `305 520`."""
-    return f"{n:,.0f}".replace(",", "\u2009")
+    """A whole number, `305,520`, as the chapters' own text has it."""
+    return f"{n:,.0f}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """So many significant digits, without powers of ten where these are enough: 0.123, 130, 12 300, 2.1e-07."""
+    """So many significant digits, without powers of ten where these are enough: 0.123, 130, 12,300, 2.1e-07."""
     if np.isnan(value):
         return "–"
     if np.isinf(value):

@@ -22,12 +22,12 @@ def axis_effects(effects: pd.DataFrame) -> Output:
         missed = len(real) - len(same) - len(against)
         sentences.append(
             f"**{screen}.** Between real control wells {count(len(real), 'measure')} of "
-            f"{rows['measure'].nunique()} surely differ ({_names(real)}). Of these, cells drawn along the axis change "
-            f"{len(same)} the same way ({_names(same)}), {len(against)} the other way "
+            f"{rows['measure'].nunique()} differ beyond chance ({_names(real)}). Of these, cells drawn along the axis "
+            f"change {len(same)} the same way ({_names(same)}), {len(against)} the other way "
             f"({_names(against)}), and {missed} by no more than chance. "
             f"They also change {len(only)} that real wells do not ({_names(only)}). "
-            f"The control direction, which should change nothing, surely changes {len(control)} "
-            f"({_names(control)}); at 95 % one in twenty is chance."
+            f"The control direction, which should change nothing, changes {len(control)} "
+            f"({_names(control)}); by chance alone it would be one in twenty of those measured."
         )
     return points(*sentences)
 
@@ -42,7 +42,7 @@ def axis_moves(moves: pd.DataFrame) -> pd.DataFrame:
             "after": moves["score_after"].round(2),
             "moved by": (moves["score_after"] - moves["score_before"]).round(2),
             "predicted": moves["predicted"],
-            "still itself": moves["identity"].map("{:.0%}".format),
+            "still itself": moves["identity"].map(lambda share: f"{100 * share:.0f} %"),
         }
     )
 
