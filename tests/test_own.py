@@ -22,7 +22,7 @@ from gandl_lib import datasets
 from gandl_lib import wells as names
 from gandl_lib.datasets import own, rxrx19a
 from gandl_lib.datasets.own import decoders, description, units
-from gandl_lib.screen import quality
+from gandl_lib.screen import quality, run
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.simulate import screens as simulated
@@ -641,6 +641,16 @@ def test_a_dim_well_is_judged_beside_its_own_cell_line():
     assert own.dim_wells(sites[6:9], bright[6:9]) == [], "of three wells none is usual"
 
 
+def test_what_is_left_out_or_odd_is_printed_in_full(tmp_path, capsys):
+    """A dry run writes nothing, so that a reason cut short there is lost."""
+    layout, why = own.open_folder(plate(tmp_path)), "so and so, " * 30 + "and this is what to do"
+    skipped = pd.DataFrame({"site_id": ["P1_A01_1"], "reason": [why]})
+    odd = pd.DataFrame({"what": [why, "plain"], "count": [3, 12], "first": ["P1", ""]})
+    run._print(run.Found(layout, layout.parse(), skipped, odd, (2, 8, 10), "uint16", 0.5))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"P1_A01_1  {why}" in lines and f"3 x   {why} (first: P1)" in lines and "12 x  plain" in lines
+
+
 def test_dim_wells_of_public_layouts_are_named_too(tmp_path, make_screen):
     """RxRx19a's: a well at a quarter of its brightness is named, and without one nothing is said."""
     root = make_screen(plates=2, wells=9)
@@ -686,7 +696,7 @@ CELLS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(rows=st.lists(st.tuples(*[CELLS] * 5), min_size=1, max_size=6), separator=st.sampled_from(",;\t|"))
 def test_any_table_is_read_or_refused(tmp_path_factory, rows, separator):
     """Every row becomes a site or a reason, or the table is refused by name; nothing else ever happens."""
