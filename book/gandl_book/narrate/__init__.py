@@ -63,6 +63,8 @@ from gandl_book.narrate.mechanisms import (
 )
 from gandl_book.narrate.paradigms import (
     beside_paper_paradigms,
+    by_class,
+    choices_of_paradigms,
     clusters_found,
     costs,
     flaws,
