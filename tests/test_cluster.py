@@ -165,31 +165,29 @@ def test_a_killed_submission_is_started_again_and_its_jobs_do_not_work_twice(clu
 # ---- one training run on several processes ----
 
 
-def trained(cluster: Cluster, store: Path, run: Path, *launcher: str) -> dict[str, torch.Tensor]:
-    """Weights after two steps on two processes, which `launcher` starts; the command itself does where it is empty."""
+def trained(cluster: Cluster, store: Path, run: Path, devices: int, *launcher: str) -> dict[str, torch.Tensor]:
+    """Weights after two steps on `devices` processes, which `launcher` starts; the command itself where it is empty."""
     command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
-    options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", "2"]
+    options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", str(devices)]
     environment = cluster.environment | {"PYTHONPATH": f"{ROOT}:{ROOT}/book", "OMP_NUM_THREADS": "1"}
-    if "srun" in launcher:
-        environment["MASTER_ADDR"] = "127.0.0.1"  # by default the name of the first node, which here is no host
     command += [*options, "--threads", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "`srun`" not in done.stderr, "a machine that has Slurm is not a mistake"
-    assert json.loads((run / "config.json").read_text())["train"]["devices"] == 2
+    assert json.loads((run / "config.json").read_text())["train"]["devices"] == devices
     return checkpoints.read(run / "weights.safetensors")[0]
 
 
-def test_srun_and_torchrun_start_the_two_processes_that_the_command_starts_itself(cluster, make_screen, tmp_path):
-    """That these two share one batch's gradient is the law of test_several_devices.py."""
+def test_srun_and_torchrun_train_the_weights_of_one_process_on_the_joined_batch(cluster, make_screen, tmp_path):
     store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
-    expected = trained(cluster, store, tmp_path / "itself")
+    expected = trained(cluster, store, tmp_path / "one", 1)
     tasks = ["--nodes=1", "--ntasks=2", "--ntasks-per-node=2", "--mem=4000"]
     launchers = {
         "srun": ["srun", *tasks, sys.executable],
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
     }
-    for name, launcher in launchers.items():
-        found = trained(cluster, store, tmp_path / name, *launcher)
+    for how, launcher in launchers.items():
+        found = trained(cluster, store, tmp_path / how, 2, *launcher)
         assert found.keys() == expected.keys()
-        assert [key for key in expected if not torch.equal(found[key], expected[key])] == [], name
+        for name in expected:  # sums in another order, magnified by Adam where a gradient is near zero
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)
