@@ -21,12 +21,15 @@ help:  ## list the commands
 
 # Every time a job ends, Snakemake begins to wake up once more each timespan, of a second if nothing is said: by the end
 # a tenth of a core does nothing else.
+# What a reader opens first is made first: chapters 00 to 06 lie in results/$(PROFILE)/chapters before the book is whole.
+FIRST := $(patsubst notebooks/%.py,results/$(PROFILE)/chapters/%.ipynb,$(wildcard notebooks/0[0-6]_*.py))
 book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=quick, CORES=all)
-	snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 100/4s --config profile=$(PROFILE)
+	snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 100/4s --prioritize $(FIRST) --config profile=$(PROFILE)
 	@echo "The book is _build/html/index.html"
 
+# A file of tests stays with one process: its fixtures are made once.
 test: lint  ## all checks and tests, the tiny profile end to end last
-	pytest -m "not workflow and not long and not cluster and not store"
+	pytest -m "not workflow and not long and not cluster and not store" -n logical --maxprocesses 4 --dist loadfile
 	pytest -m workflow --capture=no
 
 test-long: $(READY)  ## what takes long: more than fifty killed runs

@@ -271,7 +271,7 @@ rule train:
         method=method_of,
         options=lambda w: options({name: value for name, value in METHODS[w.method].items() if name not in EMBEDDING}),
         seed=SEED,
-    threads: 2
+    threads: 1 # two runs side by side see half as many images again as one on two cores
     shell:
         "fresh {params.run} {input} {params.shards}.key {params} && "
         "gandl train {params.method} {params.shards} {params.run} {params.options:q} --seed {params.seed} "
@@ -334,29 +334,35 @@ rule embed:
 
 
 # A row that is another one read elsewhere, `gandl-blocks` beside `gandl`, comes out of that one's pass.
-def shares(method):
-    """The tap of row `<method>-<tap>`, if there is one that differs from this row by its tap alone."""
-    for name, settings in METHODS.items():
+def shares(rows, name):
+    """The tap of row `<name>-<tap>` of `rows`, if there is one that differs from row `name` by its tap alone."""
+    plain = {"method": name} | rows[name]
+    for other, settings in rows.items():
         tap = settings.get("tap")
-        same = {"method": name} | {key: value for key, value in settings.items() if key != "tap"}
-        if tap and name == f"{method}-{tap}" and same | {"method": method} == {"method": method} | METHODS[method]:
+        untapped = {"method": other} | {key: value for key, value in settings.items() if key != "tap"}
+        if tap and other == f"{name}-{tap}" and untapped == plain:
             return tap
 
 
-SHARED = [method for method in METHODS if shares(method)]
-TAP = {shares(method) for method in SHARED}
-if len(TAP) == 1 and config.get("parts", 1) == 1:
+def shared(rows):
+    """Rows whose pass serves two, and their one other tap; nothing where rows have several, or embed in parts."""
+    taps = {name: tap for name in rows if (tap := shares(rows, name))}
+    return (list(taps), taps.popitem()[1]) if len(set(taps.values())) == 1 and config.get("parts", 1) == 1 else ([], None)
+
+
+SHARED, TAP = shared(METHODS)
+if SHARED:
 
     use rule embed as embed_taps with:
         wildcard_constraints:
             method="|".join(SHARED),
         output:
             f"{R}/profiles/{{other}}{{method}}.h5ad",
-            f"{R}/profiles/{{other}}{{method}}-{min(TAP)}.h5ad",
+            f"{R}/profiles/{{other}}{{method}}-{TAP}.h5ad",
         params:
             source=embedded,
             shards=lambda w: f"{R}/shards/{screen_of(w)}.zarr",
-            options=lambda w: [*embed_options(w), "--tap", "penultimate", min(TAP)],
+            options=lambda w: [*embed_options(w), "--tap", "penultimate", TAP],
             tiles=lambda w: 4 if screen_of(w) == "rxrx1" else 1,
 
     ruleorder: embed_taps > embed
@@ -405,7 +411,6 @@ use rule train as train_setup with:
         method=lambda w: SETUPS[w.setup]["method"],
         options=lambda w: [*options(SETUPS[w.setup]), "--ticks=1", "--no-rotate"],  # turning is an augmentation too
         seed=SEED,
-    threads: 1
 
 
 use rule embed as embed_setup with:
@@ -482,7 +487,6 @@ use rule train as train_model with:
         method="{model}",
         options=lambda w: options({"preset": LEARNT[w.model], "images": CYTOGAN["images"], "ticks": 4}),
         seed=SEED,
-    threads: 1
 
 
 use rule embed as embed_model with:
@@ -670,6 +674,24 @@ use rule embed as embed_plate with:
         tiles=1,
 
 
+PLATE_SHARED, PLATE_TAP = shared(PLATE_ROWS)
+if PLATE_SHARED:
+
+    use rule embed_plate as embed_plate_taps with:
+        wildcard_constraints:
+            plate_row="|".join(PLATE_SHARED),
+        output:
+            f"{R}/profiles/real_plate/{{plate_row}}.h5ad",
+            f"{R}/profiles/real_plate/{{plate_row}}-{PLATE_TAP}.h5ad",
+        params:
+            source=lambda w: PLATE_ROWS[w.plate_row].get("weights", plate_method(w)),
+            shards=f"{R}/shards/real_plate.zarr",
+            options=lambda w: [*options(PLATE_ROWS[w.plate_row] | {"name": w.plate_row}), "--tap", "penultimate", PLATE_TAP],
+            tiles=1,
+
+    ruleorder: embed_plate_taps > embed_plate
+
+
 rule classical:
     input:
         f"{R}/shards/real_plate.zarr/zarr.json",
@@ -727,7 +749,7 @@ rule own_screen:
         data=f"{R}/own/data",
         images=config["own"]["images"],
         seed=SEED,
-    threads: 2
+    threads: 1
     shell:
         "fresh {params.out} {input.numbers} {params.data}.key {params} && "
         "gandl screen {params.data} --out {params.out} --images {params.images} --seed {params.seed} --threads {threads}"

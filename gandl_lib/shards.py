@@ -34,7 +34,7 @@ import zarr
 from tqdm import tqdm
 from zarr.codecs import ZstdCodec
 
-from gandl_lib import chunks, datasets, object_store
+from gandl_lib import chunks, datasets, files, object_store
 from gandl_lib.wells import COLUMNS, validate
 
 FORMAT = 2
@@ -242,12 +242,11 @@ def _fill(
         for site, row in zip(block, rows.itertuples(), strict=True):
             site[...] = read(row)
         file = begun / "store" / "images" / chunks.key(start // sites_per_shard)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, chunks.encode(block, images.chunks[1:], sites_per_shard))
+        files.write(file, chunks.encode(block, images.chunks[1:], sites_per_shard))
         present, counts = _histograms(block, plate[rows.index])
         part = io.BytesIO()
         np.savez(part, plates=present, counts=counts)
-        _replace(share, part.getvalue())
+        files.write(share, part.getvalue())
 
     todo = [share for share in shares if not share.exists()]
     pool = ThreadPoolExecutor(workers)
@@ -263,13 +262,6 @@ def _fill(
         with np.load(share) as part:
             histograms[part["plates"]] += part["counts"]
     group["histograms"][:] = histograms
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _histograms(images: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -493,8 +485,8 @@ def _bytes(group: Path | str, name: str, start: int | None = None, stop: int | N
             file.seek(first)
             return file.read(max(last - first, 0))
     try:
-        files, path = fsspec.core.url_to_fs(f"{group}/{name}")
-        return files.cat_file(path, start=start, end=stop)  # by name: the second one of S3 is a version
+        store, path = fsspec.core.url_to_fs(f"{group}/{name}")
+        return store.cat_file(path, start=start, end=stop)  # by name: the second one of S3 is a version
     except FileNotFoundError:
         raise
     except ImportError as error:

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # The question
+# # 00 · The question
 #
 # In the spring of 2020 a company photographed kidney cells infected with SARS-CoV-2, 305,520 times: 1,672 compounds, each
 # at several doses, five stains, four fields of view a well {cite:p}`heiser2020`. The question was simple. Which compound

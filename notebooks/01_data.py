@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # The screen and its traps
+# # 01 · The screen and its traps
 #
 # A screen is a tray of small experiments and a camera. Before any network looks at the pictures it pays to look at them
 # oneself, and then at the tray, because a network will find every regularity there is. Not all of them are biology.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Training a network to throw half of it away
+# # 02 · Training a network to throw half of it away
 #
 # Nobody needs invented pictures of cells. GAN-DL trains a machine that makes them, very carefully, for a day or two, and
 # then deletes it. What it keeps is the critic: the network that had to tell invented cells from real ones. To do that well
@@ -363,6 +363,7 @@ trained_longer = recorded("trained_longer")
 table(
     narrate.trained_longer(trained_longer),
     "C+ against C- after longer training, crops as they lie (simulated, recorded; `book/reference/trained_longer.provenance.json`).",
+    of=trained_longer,
 )
 
 # %% [markdown]

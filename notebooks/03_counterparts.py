@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # What it has to be compared with
+# # 03 · What it has to be compared with
 #
 # An embedding on its own is neither good nor bad. It becomes one or the other next to something else. The paper sets GAN-DL
 # beside four networks: one that was trained with labels, two that have only seen photographs, and one that learned to copy.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Drugs by what they do
+# # 07 · Drugs by what they do
 #
 # Two drugs with one mechanism should leave cells looking alike. CytoGAN {cite:p}`goldsborough2017` put that to its
 # representations: 103 treatments of BBBC021, 38 compounds, 12 known mechanisms {cite:p}`ljosa2013`; give each treatment the
@@ -98,7 +98,7 @@ show(
 narrate.moa(real)
 
 # %% tags=["hide-input"]
-table(narrate.moa_table(real), "The same in numbers. By chance: mechanisms dealt anew to compounds.")
+table(narrate.moa_table(real), "The same in numbers. By chance: mechanisms dealt anew to compounds.", of=real)
 
 # %% [markdown]
 # ## Who is taken for whom
@@ -117,7 +117,7 @@ show(
 # Published values, each under its authors' own protocol, which is not always the same one.
 
 # %% tags=["hide-input"]
-table(narrate.published_moa(paper("moa")), "Published accuracies on BBBC021.")
+table(narrate.published_moa(paper("moa")), "Published accuracies on BBBC021.", of="published")
 
 # %% [markdown]
 # ## Cells to learn from

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Sixteen ways to learn
+# # 08 · Sixteen ways to learn
 #
 # GAN-DL learns without labels, by telling real images from drawn ones. There are other ways to learn without labels, and there
 # are weak labels that cost nothing: every plate map says which wells hold a drug. Which way teaches most? Dmitrenko et al.

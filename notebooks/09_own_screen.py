@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # Your own screen
+# # 09 · Your own screen
 #
 # The chapters before this one had a screen whose layout the library knows by heart. Yours has other columns, other channels
 # and other files, and somebody in between has opened the table in a spreadsheet. This chapter takes such a folder to hits
@@ -15,8 +15,8 @@
 #
 # The example is a *simulated* pair of 96-well plates that pretends to come from a laboratory that knows nothing of this
 # project: German column names, semicolons and decimal commas, nanomolar doses, one OME-TIFF of four 16-bit channels a site.
-# Its effects are strong and its edges bad, so that a network trained for a minute sees something. Three things are broken on
-# purpose.
+# Its effects are strong, its edges bad, and its network is trained for a minute; whether that suffices, its controls say.
+# Three things are broken on purpose.
 
 # %% tags=["remove-cell"]
 # On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.
@@ -46,10 +46,12 @@ crops_per_second = 0.0  # that a device of yours embeds, for the costs at the en
 # %% tags=["remove-cell"]
 import json
 
+import numpy as np
 import pandas as pd
 from gandl_book import figures, narrate, throughput
 from gandl_book.chapters import check_parameters, need
 from gandl_book.figures import show, table
+from scipy import stats
 
 from gandl_lib import profiles
 from gandl_lib.embed import open_method
@@ -92,11 +94,14 @@ print((data / "screen.toml").read_text())
 # reads the table, opens every image once, says what it found, and writes nothing. It is worth reading: here a dose is a
 # word, a row is there twice, and an image ends half-way. None of that stops the run. Each such site is left out and named.
 
-# %% tags=["hide-input"]
-table(tables["found"], "What was found.")
+# %% [markdown]
+# The same from Python, here and now:
 
-# %% tags=["hide-input"]
-table(tables["skipped"], "What was left out, and why.", rows=10)
+# %%
+screen.screen(data, out.with_name("elsewhere"), dry_run=True)
+
+# %% [markdown]
+# The run keeps what was found and left out as tables, `found.csv`, `odd.csv` and `skipped.csv`; its report begins with them.
 
 # %% [markdown]
 # Numbers are read as people write them: `0,5` and `0.5`, `1e-3`, `10 nM` in a cell of its own accord. What can mean two
@@ -138,6 +143,24 @@ narrate.edge_effects(tables["edge_effects"])
 # of the other. Intensity statistics and the untrained network are measured in the same way, because a network that is no
 # better than they are has found nothing that a mean would not show.
 
+# %% [markdown]
+# By hand, for the network, from the scores of single wells:
+
+# %%
+efficacy, controls = tables["efficacy"], tables.get("controls", pd.DataFrame(columns=["method", "plate_id"]))
+seen = efficacy.query("method == 'gandl' and split in ('train', 'test')").dropna(subset="efficacy")
+for row in controls.query("method == 'gandl' and plate_id == 'all plates'").itertuples():
+    positive, negative = (seen.loc[seen["role"] == role, "efficacy"] for role in ("C+", "C-"))
+    apart, spreads = positive.mean() - negative.mean(), np.array([positive.std(), negative.std()])
+    ssmd = apart / np.sqrt((spreads**2).sum())
+    z_prime = 1 - 3 * spreads.sum() / abs(apart)
+    auroc = stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
+    print(f"SSMD {ssmd:.2f}, Z′ {z_prime:.2f}, AUROC {auroc:.2f}")
+    np.testing.assert_allclose([ssmd, z_prime, auroc], [row.ssmd, row.z_prime, row.auroc], rtol=1e-6)
+
+# %% tags=["remove-input"]
+narrate.usable(tables)
+
 # %% tags=["remove-input"]
 narrate.control_separation(tables.get("controls"))
 
@@ -145,6 +168,7 @@ narrate.control_separation(tables.get("controls"))
 table(
     narrate.control_table(tables.get("controls")),
     "Separation of the controls, for all plates and for each; SSMD in units of their spread, with its 95 % interval.",
+    of="this build",
 )
 
 # %% [markdown]
@@ -160,10 +184,21 @@ show(
         truth=pd.read_csv(data / "truth.csv"),
     ),
     "Dose-response of the best compounds. The triangles are the truth of the simulation, which no method has seen.",
+    of="this build",
+)
+
+# %% tags=["hide-input"]
+table(
+    narrate.hits_with_doubts(tables["dose_response"]),
+    "The best compounds by the network, with what speaks against each; in brackets the limit that no control passes.",
+    of="this build",
 )
 
 # %% tags=["remove-input"]
 narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
+
+# %% tags=["remove-input"]
+narrate.suspicious(tables["dose_response"])
 
 # %% tags=["remove-input"]
 narrate.hits(tables["dose_response"], "intensity", pd.read_csv(data / "truth.csv"))
@@ -226,7 +261,7 @@ narrate.what_to_distrust(
 # %% [markdown]
 # ## What a whole screen costs
 #
-# A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
+# A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
 # a cluster for time one wants to know for how long. Every pixel is decoded and packed once, and every crop passes through
 # the network in two of the ways it can lie; nothing else grows with the screen. So the rates of a few sites, measured here
 # and now, say what all of them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as
@@ -260,3 +295,15 @@ narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)
 #
 # `parts: 16` in a profile of `config/` makes the workflow do so. Memory holds two batches of images and the profiles of a
 # part, however long the screen is; the table of wells, with a few kilobytes a site, is all that grows.
+
+# %% [markdown]
+# ## Worth trying
+#
+# Copy the folder `own/data` and call `screen.screen(copy, out, dry_run=True)` after each change:
+#
+# - **Leave out the unit** in its `screen.toml`: it stops at once, *concentrations of which unit? Add [concentration]
+#   unit = "uM" (or nM, …), or a column `unit`.*
+# - **Misspell a control**, `"C+" = ["gesunt"]`. It goes on, but no longer with 32 C+ wells: they are now called blank, and under
+#   *Odd* stands that no row has that control, and that no efficacy, hits by efficacy or EC50 can be judged without one.
+# - **One plate**, `where="plate_id == 'Blech-2'"`: 92 wells, and a warning that nothing tells one plate's whims from biology.
+# - **No `screen.toml` at all**: the columns fit no known layout, and a draft to fill in is printed.

@@ -17,7 +17,7 @@ settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
 
-LEFT_OUT = pytest.StashKey[list[str]]()
+LEFT_OUT = ("left out", "real data")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def gandl_data(request: pytest.FixtureRequest) -> Path | None:
         return Path(named)
     if named:
         raise pytest.UsageError(f"GANDL_DATA={named}: no such folder; unset it to test without real data.")
-    request.config.stash.setdefault(LEFT_OUT, []).append(request.node.nodeid)
+    request.node.user_properties.append(LEFT_OUT)  # travels with the test's report, whichever process ran it
     return None
 
 
@@ -71,8 +71,11 @@ def imagenet_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    left_out = config.stash.get(LEFT_OUT, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    stats = terminalreporter.stats
+    reports = [report for kind in ("passed", "failed", "skipped") for report in stats.get(kind, [])]
+    reports = [report for report in reports if isinstance(report, pytest.TestReport)]  # not a module skipped whole
+    left_out = sorted({report.nodeid for report in reports if LEFT_OUT in map(tuple, report.user_properties)})
     if left_out:
         terminalreporter.section("no real data here (GANDL_DATA): the real-data part of these tests was left out")
         for node in left_out:

@@ -59,10 +59,10 @@ def test_ids_of_cells_stay_when_others_come_and_go(tmp_path: Path) -> None:
 
 @by_chapter
 def test_chapters_begin_alike(source: Path) -> None:
-    """A title, the cell that works on Colab, parameters, and the check of those parameters."""
+    """A title with its number, the cell that works on Colab, parameters, and the check of those parameters."""
     notebook = jupytext.read(source)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert notebook.cells[0].source.startswith("# ") and notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith(f"# {source.name[:2]} · ") and notebook.cells[0].cell_type == "markdown"
     assert code[0].source == setup_cell() and code[0].metadata["tags"] == ["remove-cell"]
     assert code[1].metadata["tags"] == ["parameters"]
     known = papermill.inspect_notebook(str(source.with_suffix(".ipynb")))
@@ -76,7 +76,9 @@ PRIMITIVE = {
     "04_separability": "svm.fit",
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
-    "99_results": "narrate.in_short",
+    "09_own_screen": "screen.screen",
+    "10_real_plate": "filters.threshold_otsu",
+    "99_results": "narrate.on_simulated",
 }
 """What a chapter is about, and calls where a reader sees it."""
 HIDDEN = {"remove-cell", "remove-input", "hide-input", "hide-cell"}

@@ -216,7 +216,7 @@ def test_the_provenance_of_a_build_counts_what_is_no_row_of_the_main_table():
     seen = {"gandl": 2000, "cells-vae": 64, "weak-plain": 32, "byol-crops": 32}
     made |= {"runs": {run: {"n_seen": n} for run, n in seen.items()}, "sha256": {"data/screen/metadata.csv": "cd" * 32}}
     table = narrate.provenance(made).set_index("")["this build"]
-    assert table["GAN-DL"] == "2,000 images in 1.0 min, sha256 abababababababab…"
+    assert table["GAN-DL"] == "2,000 images in 1.0 min, sha256 abababababab…"
     assert table["networks of chapter 07"] == "1 trained, 64 images each"
     assert table["setups of chapter 08"] == "2 trained, 32 images each"
     assert table["data/screen/metadata.csv"].startswith("sha256 cd") and len(table) == 9

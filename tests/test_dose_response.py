@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
@@ -545,3 +549,18 @@ def test_cell_counts_of_sites_reach_the_table():
     row = dose_response(p).iloc[0]
     assert row["cells"] == pytest.approx(0.5, abs=0.02) and "50% of the cells of C-" in row["toxic_reason"]
     assert row["suspicious"] and not row["hit"]
+
+
+def test_a_screen_is_counted_once_for_all_methods():
+    """Counts of the row `cell-count` are every other method's too, well by well, and only where it knows all wells."""
+    p = make_profiles(plates={"HRCE": 2}, compounds={"cure": (0.3, 1.5, 0.9)}, separation=10)
+    counts = np.where(p.obs["role"] == "treated", 30, 60) + np.random.default_rng(0).integers(0, 3, p.n_obs)
+    counted = AnnData(counts[:, None].astype(np.float32), p.obs.copy())
+    counted.uns["provenance"] = json.dumps({"method": "cell-count"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # counts alone order no controls
+        table = dose_response([p, counted])
+        lacking = dose_response([p, counted[5:].copy()])
+    mine = table[table["method"] != "cell-count"].iloc[0]
+    assert mine["cells"] == pytest.approx(0.5, abs=0.03) and mine["suspicious"] and not mine["hit"]
+    assert lacking[lacking["method"] != "cell-count"]["cells"].isna().all()

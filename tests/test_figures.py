@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from gandl_book import figures, narrate
 from gandl_book.figures.cover import overview
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from synthetic_profiles import DOSES, log_logistic, make_profiles
@@ -24,6 +26,7 @@ from gandl_lib.evaluate.dose_response import Fit
 from gandl_lib.evaluate.scores import explained
 from gandl_lib.evaluate.separability import HEADER as SCORES
 from gandl_lib.evaluate.separability import TASKS
+from gandl_lib.plots import doses, words
 from gandl_lib.plots import page as style
 from gandl_lib.wells import letters
 
@@ -212,17 +215,105 @@ def colours(figure: Figure) -> set[str]:
 
 def test_every_figure_is_described_and_shown(drawn, monkeypatch):
     monkeypatch.setattr(style, "DPI", 30)
+    kinds = set()
     for name, figure in drawn.items():
         assert len(figure.alt) > 30, name
         assert figure.get_figwidth() <= (12 if name == "overview" else 6), name
         output = figures.show(figure, "How to read it <&>.")
-        page = output.bundle["text/html"]
-        assert f'alt="{figure.alt[:20]}' in page, name
-        assert "How to read it &lt;&amp;&gt;." in page, name
+        page = BeautifulSoup(output.bundle["text/html"], "html.parser")
+        (shown,) = page.select(".fig-drawn > svg[role=img], .fig-drawn > img")
+        said = shown.get("alt") or shown.get("aria-label")
+        assert said[:20] == figure.alt[:20] and len(said) <= style.ALT_LIMIT, name
+        assert said == figure.alt or page.select_one("details p").text == figure.alt, name
+        assert page.select_one("figcaption").text == "this buildHow to read it <&>.", name
         assert figure.alt in repr(output), name
-        data = page.split("base64,")[1].split('"')[0]
-        size = Image.open(io.BytesIO(base64.b64decode(data))).size
-        assert size[0] == round(figure.get_figwidth() * style.DPI), name
+        kinds.add(shown.name)
+        assert (shown.name == "img") >= any(axes.images for axes in figure.axes if not hasattr(figure, "told")), name
+        if shown.name == "img":
+            data = shown["src"].split("base64,")[1]
+            size = Image.open(io.BytesIO(base64.b64decode(data))).size
+            assert size[0] == round(figure.get_figwidth() * style.DPI), name
+    assert kinds == {"svg", "img"}
+
+
+def test_drawings_are_the_pages_own(drawn):
+    """Two on a page share no id, refer to nothing that is not there, and are black and white only where the page is."""
+    several = [style.svg(figure, figure.alt) for name, figure in drawn.items() if name in ("dose_curves", "ec50_plot")]
+    assert len(several) == 2
+    known = [re.findall(r'\bid="([^"]+)"', text) for text in several]
+    assert not set(known[0]) & set(known[1])
+    for text, ids in zip(several, known, strict=True):
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'(?:url\(#|href="#)([\w-]+)', text)) <= set(ids)
+        alone = re.sub(r"var\([^)]*\)", "", text).lower()
+        assert not re.search(r"#000000|#ffffff|:black|:white", alone)
+
+
+def test_what_a_dark_page_shows_can_be_told_from_it():
+    """Every colour that means something has a contrast of 3 at least with a dark page, as WCAG wants of graphics."""
+    css = (Path(__file__).parents[1] / "book" / "_static" / "custom.css").read_text()
+    assert "\n".join(f"  {line};" for line in style.DARK_STYLE.split("; ")) in css, "as the report"
+
+    def luminance(colour: str) -> float:
+        x = np.array(to_rgb(colour))
+        return float(np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+    for colour in {*style.METHODS.values(), *style.ROLES.values(), *style.CYCLE, style.GREY} - {style.BLACK}:
+        shown = style.DARK.get(colour.lower(), colour)
+        assert (luminance(shown) + 0.05) / (luminance("#15171a") + 0.05) >= 3, colour
+
+
+def test_marks_say_their_words():
+    figure, ((axes,),) = style.canvas(2)
+    words = ["a <b>", "c & d", "e"]
+    style.tell(axes.scatter([1, 2, 3], [1, 2, 3]), words, ["0 0 9", "9 0 9", "18 0 9"], "sheet")
+    style.tell(axes.scatter([1], [3]), ["alone"])
+    svg = BeautifulSoup(style.svg(figure, "alt"), "html.parser").svg
+    assert [m.title.text for m in svg.select("[data-mark]")] == [*words, "alone"]
+    assert [m.get("data-at") for m in svg.select("[data-mark]")] == ["0 0 9", "9 0 9", "18 0 9", None]
+    assert svg["data-sheet"] == "sheet"
+    with pytest.raises(ValueError, match="3 marks with words, but 1 places"):
+        style.tell(axes.scatter([1, 2, 3], [1, 2, 3]), words, ["0 0 9"])
+    output = figures.show(figure, "caption", alt="three dots and one more").bundle["text/html"]
+    assert output.count("<script>") == 1 and "src=" not in output.partition("<script>")[2]
+
+
+def test_a_curve_a_compound_is_chosen_from_a_list():
+    page = BeautifulSoup(
+        doses.compounds(POINT_TABLE, CURVE_TABLE, "gandl", PAIRS, "Pick.").bundle["text/html"], "html.parser"
+    )
+    titles = [summary.text for summary in page.select("details[data-one] > summary")]
+    assert titles[0] == "sim-antiviral-01 in HRCE, a hit" and titles[2] == "sim-inert-02 in HRCE"
+    assert [d.has_attr("open") for d in page.select("details[data-one]")] == [True, False, False]
+    panels = page.select("details[data-one]")
+    assert all(len(p.select("[data-mark]")) == len(DOSES) for p in panels), "a mean a dose"
+    assert "1 µM, 3 wells" in panels[0].text
+
+
+def test_tables_that_sort_have_a_name_and_heads_with_scope():
+    frame = pd.DataFrame({"a": [1.5], "": ["x"]})
+    plain, named = (
+        BeautifulSoup(figures.table(frame, "About.", **k).bundle["text/html"], "html.parser")
+        for k in ({}, {"name": "t"})
+    )
+    assert not plain.script and named.script and named.table["data-name"] == "t"
+    assert [th["scope"] for th in named.select("th")] == ["col"], "no head without words"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.12345, "0.123"),
+        (130.0, "130"),
+        (1300.0, "1300"),
+        (305520.0, "306\u2009000"),
+        (2.1e-7, "2.1e-07"),
+        (12.0, "12"),
+    ]
+    + [(0.0, "0"), (-0.5, "-0.5"), (99.99, "100"), (np.nan, "–"), (np.inf, "∞")],
+)
+def test_numbers_are_written_one_way(value, text):
+    assert words.number(value) == text == words.cell(value)
 
 
 def test_what_carries_numbers_has_labelled_axes(drawn):
@@ -376,6 +467,7 @@ def test_show_wants_words_and_tables_say_what_is_missing():
 
 def test_the_same_figure_is_the_same_file():
     assert figures.png(figures.plate_effects(statistics())) == figures.png(figures.plate_effects(statistics()))
+    assert style.svg(figures.plate_effects(statistics()), "x") == style.svg(figures.plate_effects(statistics()), "x")
 
 
 # ---- sentences ----
@@ -517,8 +609,10 @@ def test_tables_name_methods_as_figures_do_and_keep_the_paper_beside():
     assert list(wide.columns) == ["method", *TASKS]
     wide = wide.set_index("method")
     assert (wide.loc["GAN-DL"] == "80.0 % (75 to 85) [91.4 %]").all() and (wide.loc["majority rate"] == "60.0 %").all()
-    blocks = narrate.zero_shot_table({"unseen": unseen, "absent": None}, unseen_paper)
-    assert blocks["method"].tolist()[-1] == "paper: GAN-DL" and set(blocks["cells"]) == {"unseen", "real RxRx1 cells"}
+    theirs = pd.concat([unseen_paper, pd.DataFrame({"method": ["DenseNet"], "accuracy": [0.8]})])
+    beside = narrate.zero_shot_table({"unseen": unseen, "absent": None}, theirs).set_index("method")
+    assert list(beside.columns) == ["unseen", "the paper, real RxRx1 cells"] and beside.index[-1] == "DenseNet"
+    assert beside.loc["GAN-DL"].tolist() == ["80.0 % (75 to 85)", "92.7 %"]
 
 
 def test_calibration_says_which_limit_broke():
@@ -540,7 +634,7 @@ def test_hits_are_counted_against_the_truth():
 
 def test_one_compound_in_words():
     text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-narrow-03", TRUTH))
-    assert "is a hit" in text and "EC50 is 0.3 µM (0.15 to open)" in text and "From 10 µM on it looks toxic" in text
+    assert "is a hit" in text and "EC50 is 0.3 µM (from 0.15)" in text and "From 10 µM on it looks toxic" in text
     text = repr(narrate.compounds_in_words(CURVE_TABLE, "sim-inert-02", TRUTH))
     assert "no hit" in text and "do not make a curve" in text and "does nothing for infected cells" in text
     censored = CURVE_TABLE.assign(ec50_uM=np.nan, ec50_censored=">max")
@@ -656,17 +750,17 @@ def test_a_second_seed_keeps_unsettles_or_reverses_a_comparison():
     assert "Sure in one screen only: ConvAE (within noise here, worse there)." in said
     assert "Reversed: supervised baseline." in said and "Plates" not in said
     same = repr(narrate.second_seed(now, PAIRED, then, PAIRED))
-    assert "3 of 3 comparisons" in same and "None is reversed" in same and "only" not in same
+    assert "3 of 3 comparisons" in same and "No sure difference turns round" in same and "only" not in same
     turned = PAIRED.rename(columns={"method": "other", "other": "method"}).assign(difference=-PAIRED["difference"])
     assert repr(narrate.second_seed(now, PAIRED, then, turned)) == same
     assert "nothing to compare" in repr(narrate.second_seed(now, None, then, PAIRED))
 
 
 def test_few_labels_are_enough_where_the_worst_draw_beats_the_majority():
-    said = repr(narrate.few_labels(SIZE_TABLE))
-    assert "GAN-DL beats the majority rate in every draw from 64 labelled wells on (80.0 %)" in said
-    assert "intensity statistics: no number of labels was enough" in said
-    assert "no curve" in repr(narrate.few_labels(None))
+    table = narrate.few_labels(SIZE_TABLE).set_index("method")
+    assert table.loc["GAN-DL"].tolist() == ["64", "80.0 %", "80.0 %"]
+    assert table.loc["intensity statistics"].tolist() == ["never", None, "60.0 %"]
+    assert narrate.few_labels(None) is None
 
 
 def test_costs_that_nobody_recorded_are_called_so():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -14,9 +16,12 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from gandl_book import figures, narrate
+from PIL import Image
 from plates import small, without_controls
+from scipy import ndimage
 
 from gandl_lib import profiles
+from gandl_lib.plots import sentences as narrate_sentences
 from gandl_lib.screen import quality, report
 from gandl_lib.screen import run as screen
 from gandl_lib.shards import Shards
@@ -83,21 +88,88 @@ def test_tables_profiles_and_provenance(done):
 def test_the_report_is_one_safe_page(done):
     text = (done / "report.html").read_text()
     page = BeautifulSoup(text, "html.parser")
-    assert not page.find_all(["script", "link", "iframe", "object"])
+    assert not page.find_all(["link", "iframe", "object"])
+    assert [script.attrs for script in page.find_all("script")] == [{}], "our own, inside the page"
     assert EVIL.replace('"', "'") in page.get_text(), "the compound's name is there as text"
     for tag in page.find_all(True):
         assert not any(a.startswith("on") for a in tag.attrs), tag
         for attribute in ("src", "href"):
-            assert tag.get(attribute, "#").startswith(("#", "data:image/png;base64,")), tag
-    images = page.find_all("img")
-    assert len(images) >= 8 and all(len(image["alt"].split()) > 3 for image in images)
+            kinds = ("#", "data:image/png;base64,", "data:image/jpeg;base64,", "data:text/csv;base64,")
+            assert tag.get(attribute, "#").startswith(kinds), tag
+    images = page.select("img, svg")
+    said = [image.get("alt") or image["aria-label"] for image in images]
+    assert len(images) >= 8 and all(len(text.split()) > 3 and len(text) <= 300 for text in said)
+    ids = [tag["id"] for tag in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    assert page.find("main") and all(th.get("scope") == "col" and th.text for th in page.find_all("th"))
+    levels = [int(h.name[1]) for h in page.find_all(["h1", "h2", "h3"])]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
-    assert page.html["lang"] == "en" and page.title.text == "Screen of 2 plates"
+    assert page.html["lang"] == "en" and page.title.text == "Screen of 2 plates, data"
     heads = [h.text for h in page.find_all("h2")]
     assert heads[0] == "In short" and "What to distrust" in heads
     for link in page.select("nav a"):
         assert page.find(id=link["href"][1:])
     assert "simulated" in page.get_text().lower()
+
+
+def test_every_well_answers_with_its_picture(done):
+    page = BeautifulSoup((done / "report.html").read_text(), "html.parser")
+    wells = report.read_tables(done)["wells"]
+    (first, *_) = page.select("svg[data-sheet]")
+    plate = wells[wells["plate_id"] == wells["plate_id"].iloc[0]]
+    marks = first.select("[data-mark]")
+    assert [m.title.text.split(":")[0] for m in marks] == list(plate["well"])
+    picture = page.find(id=first["data-sheet"])
+    size = Image.open(io.BytesIO(base64.b64decode(picture["src"].split("base64,")[1]))).size
+    for mark in marks:
+        left, top, side = map(int, mark["data-at"].split())
+        assert 0 <= left <= size[0] - side and 0 <= top <= size[1] - side
+    assert {m["data-at"] for m in marks} == {m["data-at"] for m in marks} and len({m["data-at"] for m in marks}) == len(
+        marks
+    )
+
+
+def test_tables_inside_the_page_are_the_tables_beside_it(done):
+    page = BeautifulSoup((done / "report.html").read_text(), "html.parser")
+    links = {a["download"]: a["href"].partition("base64,")[2] for a in page.select("a[download]")}
+    assert {"dose_response.csv", "wells.csv"} <= set(links)
+    for name, data in links.items():
+        assert base64.b64decode(data) == (done / name).read_bytes()
+
+
+class Noise:
+    """As much of a store as `quality.pictures` asks for: 20 wells of one site, noise of two channels, 12 bit."""
+
+    channels = ("DNA", "ER")
+    wells = pd.DataFrame({"well": [f"A{k:02d}" for k in range(1, 21)], "plate_id": "P", "role": "treated"})
+    wells["well_id"] = "P_" + wells["well"]
+
+    def read(self, i: int) -> np.ndarray:
+        image = np.random.default_rng(i).integers(100, 3000, (2, 40, 40)).astype(np.uint16)
+        image[:, 3, 3] = 4095  # a pixel or two of dirt is not saturation
+        if i == 5:
+            image[1] = ndimage.gaussian_filter(image[1].astype(float), 3).astype(np.uint16)
+            image[0, :9] = 4095
+        return image
+
+
+def test_blurred_and_saturated_wells_are_named():
+    table = quality.pictures(Noise())
+    assert list(table) == list(quality.PICTURES_HEADER) and len(table) == 40
+    doubts = table[table["doubt"] != ""].set_index(["well", "channel"])["doubt"].to_dict()
+    assert set(doubts) == {("A06", "DNA"), ("A06", "ER")}
+    assert doubts["A06", "DNA"].endswith("saturated") and doubts["A06", "ER"] == "out of focus"
+    assert table.loc[(table["well"] == "A06") & (table["channel"] == "DNA"), "saturated"].iloc[0] == pytest.approx(
+        9 / 40
+    )
+    assert "A06 of P (ER)" in repr(narrate_sentences.picture_doubts(table))
+
+
+def test_focus_does_not_depend_on_gain(rng):
+    x = rng.random((2, 20, 20)).astype(np.float32)
+    np.testing.assert_allclose(quality.sharpness(x), quality.sharpness(40 * x + 7), rtol=1e-3)
+    assert (quality.sharpness(np.ones((1, 9, 9), np.float32)) == 0).all()
 
 
 def test_the_same_command_again_changes_nothing(done):

@@ -4,11 +4,13 @@ All of it follows from the sources: the version and the citation from CITATION.c
 of the same commit has the same pages, whenever it is made; outside a repository a page says its version alone.
 """
 
+import functools
 import subprocess
 from html import escape
 from pathlib import Path
 
 import yaml
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +24,7 @@ def git(*command: str) -> str:
     return run.stdout.strip() if run.returncode == 0 else ""
 
 
+@functools.cache
 def edition() -> dict[str, str]:
     """`version`, `title`, `authors`, `address`, `doi` of the paper, and `commit`, `date` (ISO) where git knows."""
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
@@ -39,20 +42,30 @@ def edition() -> dict[str, str]:
     }
 
 
-def footer(e: dict[str, str]) -> str:
-    """HTML of one paragraph and one citation."""
+def footer(e: dict[str, str], chapter: str = "") -> str:
+    """HTML of one paragraph and one citation, of the chapter if its title is given, else of the whole."""
     e = {key: escape(value) for key, value in e.items()}
+    part = f"“{escape(chapter)}”. In: " if chapter else ""
     link = f'<a href="{e["address"]}/commit/{e["commit"].rstrip("+")}">{e["commit"]}</a>'
     at = f", commit {link} of {e['date']}" if e["commit"] else ""
     year = f" ({e['date'][:4]})" if e["date"] else ""
     commit = f", commit {e['commit']}" if e["commit"] else ""
     return (
-        f'<p class="edition">Version {e["version"]}{at}. Cite this: {e["authors"]}{year}. <cite>{e["title"]}</cite>, '
+        f'<p class="edition">Version {e["version"]}{at}. Cite this{" chapter" * bool(chapter)}: '
+        f"{e['authors']}{year}. {part}<cite>{e['title']}</cite>, "
         f"version {e['version']}{commit}. {e['address']}. And the paper: "
         f'<a href="https://doi.org/{e["doi"]}">doi:{e["doi"]}</a>.</p>'
     )
 
 
+def of_the_page(app, pagename, templatename, context, doctree):
+    """A chapter is cited by its own title."""
+    title = BeautifulSoup(context.get("title", ""), "html.parser").get_text()
+    if pagename.startswith("chapters/") and title:
+        context["theme_extra_footer"] = footer(edition(), title)
+
+
 def setup(app):
+    app.connect("html-page-context", of_the_page)
     app.connect("config-inited", lambda app, config: config.html_theme_options.update(extra_footer=footer(edition())))
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": edition()["commit"]}

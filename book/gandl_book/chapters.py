@@ -32,7 +32,7 @@ from typing import Any
 import pandas as pd
 
 import gandl_lib
-from gandl_book import bundle, devices
+from gandl_book import bundle, devices, origins
 
 LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
 """Results that are folders, by the first part of their name: the file that says one is complete."""
@@ -118,6 +118,7 @@ def need(profile: str, *names: str, cores: str = "all", published: str = "", fre
         ValueError: unknown profile, or a result that no rule makes or whose making failed.
     """
     choose("profile", profile, profiles())
+    origins.opened(config() / f"{profile}.yaml")
     if published:
         results = config().parent / "results" if config() != CONFIG else Path.cwd() / "results"
         return _evaluated(results / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
@@ -262,13 +263,13 @@ def paper(table: str) -> pd.DataFrame:
     """
     files = {path.stem.removeprefix("paper_"): path for path in REFERENCE.glob("paper_*.csv")}
     choose("table", table, files)
-    return pd.read_csv(files[table], keep_default_na=False, na_values=["-"])
+    return origins.mark(pd.read_csv(files[table], keep_default_na=False, na_values=["-"]), origins.PUBLISHED)
 
 
 def recorded(name: str) -> pd.DataFrame:
     """A table of a recorded long run, book/reference/<name>.csv; its provenance lies beside it."""
     files = {path.stem: path for path in REFERENCE.glob("*.csv")}
-    return pd.read_csv(files[choose("recorded table", name, files)])
+    return origins.mark(pd.read_csv(files[choose("recorded table", name, files)]), origins.RECORDED)
 
 
 # ---- parameters ----

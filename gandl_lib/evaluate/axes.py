@@ -51,6 +51,8 @@ HEADER = ("method", "task", *_WELL, "on", "off", "split")
 EFFICACY_HEADER = ("method", *_WELL, "efficacy", "split", "off")
 CELL_COUNT = "cell_count"
 """A column of obs, the number of cells in a site, that travels along as the well's mean where the profiles have it."""
+COUNTS = "cell-count"
+"""The method whose only feature it is: among others, its counts are theirs too, for a screen is counted once."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def axes(
     if unknown := [t for t in tasks if t not in ("E2", "C2")]:
         raise ValueError(f"Unknown task(s) {', '.join(unknown)}; choose from E2, C2.")
     tables = []
-    for method, p in by_method(profiles, (*_WELL,)).items():
+    for method, p in _counted(by_method(profiles, (*_WELL,))).items():
         for task in tasks:
             tables += [t.assign(method=method, task=task) for t in _measure(method, p, task, normalisation, seed)]
     if not tables:
@@ -172,6 +174,17 @@ def efficacy(profiles: AnnData | list[AnnData], normalisation: str = "all", seed
     """
     table = axes(profiles, ("E2",), normalisation, seed).rename(columns={"on": "efficacy"})
     return table[[*EFFICACY_HEADER, *(c for c in [CELL_COUNT] if c in table)]]
+
+
+def _counted(named: dict[str, AnnData]) -> dict[str, AnnData]:
+    """The same profiles; those without a count of cells have that of `COUNTS`, if it is there and knows their wells."""
+    if COUNTS not in named:
+        return named
+    count = pd.Series(named[COUNTS].X[:, 0].astype(float)).groupby(named[COUNTS].obs["well_id"].to_numpy()).mean()
+    for p in named.values():
+        if CELL_COUNT not in p.obs and p.obs["well_id"].isin(count.index).all():
+            p.obs[CELL_COUNT] = p.obs["well_id"].map(count).astype(float)
+    return named
 
 
 def _measure(method: str, p: AnnData, task: str, normalisation: str, seed: int) -> list[pd.DataFrame]:

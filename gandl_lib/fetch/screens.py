@@ -216,8 +216,10 @@ def fetch(
                 if where is None or dataset == "bbbc013"  # whose plate map is a list of 96 doses
                 else sites.to_csv(index=False, lineterminator="\n").encode()
             )
-            _write(out / metadata.name, table)
-            _write_record(out, record | {"where": where, "sites": len(sites), "images": n_images, "failed": failed})
+            files.write(out / metadata.name, table)
+            files.write_json(
+                out / RECORD, record | {"where": where, "sites": len(sites), "images": n_images, "failed": failed}
+            )
             print(report, flush=True)
     return report
 
@@ -389,7 +391,7 @@ class _Images:
             self.client.download(url, archive, check=partial(_check_sum, url=url, sha256=sha256), limit=MAX_TABLE_BYTES)
             self.bytes = archive.stat().st_size
         record["originals"][archive.name] = {"url": url, "bytes": archive.stat().st_size, "sha256": sha256}
-        _write_record(self.out, record)
+        files.write_json(self.out / RECORD, record)
         with zipfile.ZipFile(archive) as packed:
             members: dict[str, list[zipfile.ZipInfo]] = {}
             for info in packed.infolist():
@@ -403,7 +405,7 @@ class _Images:
                 else:
                     path = self.out / job.path
                     path.parent.mkdir(exist_ok=True)
-                    _write(path, packed.read(found[0]))  # checks the CRC
+                    files.write(path, packed.read(found[0]))  # checks the CRC
                     self.fetched += 1
 
     def _locate(self, jobs: Sequence[_Job]) -> list[_Job]:
@@ -565,7 +567,8 @@ def _fetch_table(
         elif path.suffix == ".zip":
             raise Again("what was sent is no zip archive")
         elif target != path:
-            _replace(target, partial(shutil.copyfile, file))
+            with files.replacing(target) as made:
+                shutil.copyfile(file, made)
 
     there = path.is_file() and (known is None or files.sha256(path) == known)
     if there and (known is None or not target.exists()):
@@ -581,7 +584,7 @@ def _fetch_table(
     size = path.stat().st_size
     if known is None:
         record["originals"][path.name] = {"url": url, "bytes": size, "sha256": files.sha256(path)}
-        _write_record(out, record)
+        files.write_json(out / RECORD, record)
     print(f"{name} from {path.name}: {'already there' if there else 'fetched'}, {_size(size)}", flush=True)
 
 
@@ -600,14 +603,8 @@ def _extract(archive: Path, target: Path, url: str) -> None:
             if need > free:
                 raise ValueError(f"{target}: needs {_size(need)}, and {_size(free)} are free there. Make room.")
 
-            def write(to: Path) -> None:
-                with (
-                    file.open(tables[0]) as source,
-                    open(to, "wb") as sink,
-                ):  # reads no more than the size, checks the CRC
-                    shutil.copyfileobj(source, sink, 2**20)
-
-            _replace(target, write)
+            with files.replacing(target) as made, file.open(tables[0]) as source, open(made, "wb") as sink:
+                shutil.copyfileobj(source, sink, 2**20)  # reads no more than the size, checks the CRC
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise Again(f"what was sent is no undamaged zip archive ({error})") from None
 
@@ -634,14 +631,15 @@ def _claim(out: Path, dataset: str) -> Iterator[dict[str, Any]]:
                     raise ValueError(f"{path}: not a record that `gandl fetch` wrote. Choose another folder.")
                 if record["dataset"] != dataset:
                     raise ValueError(f"{out} holds {record['dataset']}, not {dataset}. Choose another folder.")
-            _write_record(out, record)
+            files.write_json(out / RECORD, record)
             yield record
     except FetchError:
         raise
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise OSError(
             error.errno,
-            f"cannot write {error.filename or out}: {error.strerror or error}. What is whole is kept; make room (or "
+            f"cannot write {error.filename or out}: {reason}. What is whole is kept; make room (or "
             "the folder writable) and run the same command again",
         ) from error
 
@@ -665,20 +663,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _write_record(out: Path, record: dict[str, Any]) -> None:
-    _write(out / RECORD, json.dumps(record, indent=1).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    _replace(path, lambda to: to.write_bytes(content))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Give a file its name when all of it is written."""
-    write(partial_path(path))
-    os.replace(partial_path(path), path)
 
 
 def _name(url: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gandl_lib.plots.page import BLACK, GREY, ROLES, canvas, drawn, empty, name
+from gandl_lib.plots.page import BLACK, CYCLE, GREY, ROLES, canvas, drawn, empty, name
 
 
 def span(values: pd.Series, limit: float) -> tuple[float, float]:
@@ -44,4 +44,29 @@ def efficacy_plot(efficacy: pd.DataFrame, method: str) -> Figure:
         axes.grid(axis="x")
     axes.set(xlim=span(part["efficacy"], 6), xlabel="efficacy score (C- at -1, C+ at +1, threshold 0)")
     figure.alt = f"Efficacy scores of wells by {name(method)}: {'; '.join(words)}."
+    return figure
+
+
+@drawn
+def trend(controls: pd.DataFrame) -> Figure:
+    """Z' from plate to plate.
+
+    Args:
+        controls: rows of controls.csv, a plate each, of one method: cell_type, plate_id, z_prime.
+    """
+    figure, ((axes,),) = canvas(2.2)
+    ids = list(dict.fromkeys(controls["plate_id"]))
+    words = []
+    for k, (cell_type, part) in enumerate(controls.groupby("cell_type", sort=False)):
+        at = [ids.index(plate) for plate in part["plate_id"]]
+        axes.plot(at, part["z_prime"], "o-", color=CYCLE[k % len(CYCLE)], label=cell_type)
+        ends = f"{part['z_prime'].iloc[0]:.2f} on the first to {part['z_prime'].iloc[-1]:.2f} on the last"
+        words.append(f"{cell_type} from {ends} of {len(part)} plates")
+    axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    few = range(0, len(ids), max(1, len(ids) // 8))
+    axes.set_xticks(few, [ids[i] for i in few], rotation=20, ha="right")
+    axes.set(ylabel="Z′", ylim=(min(-0.2, 1.1 * controls["z_prime"].min()), 1))
+    axes.legend()
+    figure.alt = f"Z′ by plate: {'; '.join(words)}. Dotted is 0.5, above which single wells can be trusted."
     return figure

@@ -10,7 +10,11 @@ apart again by eye: a composite is for the overview, and each channel stands bes
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from gandl_lib.plots.page import BLACK, CHANNELS, CYCLE, ROLES, STAINS, WIDTH, canvas, drawn, maybe_simulated
 
@@ -97,13 +102,19 @@ def picture(axes: Axes, image: np.ndarray, pixel_um: float | None = None) -> Non
 
 @drawn
 def channel_strip(
-    images: np.ndarray, channels: Sequence[str], pixel_um: float, simulated: bool, what: str = "one site"
+    images: np.ndarray,
+    channels: Sequence[str],
+    pixel_um: float,
+    simulated: bool,
+    what: str = "one site",
+    stains: bool = True,
 ) -> Figure:
     """One site channel by channel, and all of it as a composite.
 
     Args:
         images: (C, H, W) in [0, 1], from `unit`.
         what: what it is a picture of, for the words.
+        stains: name the stain that RxRx19a uses for a channel of this name; of other plates nobody knows.
     """
     panels = len(channels) + 1
     rows = -(-panels // 3)
@@ -112,7 +123,7 @@ def channel_strip(
         axes.set_axis_off()
     for axes, channel, image in zip(grid.flat, channels, images, strict=False):
         picture(axes, image, pixel_um)
-        stain = f" ({STAINS[channel]})" if channel in STAINS else ""
+        stain = f" ({STAINS[channel]})" if stains and channel in STAINS else ""
         axes.set_title(f"{channel}{stain}", fontsize=9)
     picture(grid.flat[panels - 1], composite(images, channels), pixel_um)
     grid.flat[panels - 1].set_title("composite", fontsize=9)
@@ -145,3 +156,45 @@ def centre(images: np.ndarray, px: int) -> np.ndarray:
     """The middle of (..., H, W), at most `px` pixels on a side."""
     y, x = (max(0, (side - px) // 2) for side in images.shape[-2:])
     return images[..., y : y + px, x : x + px]
+
+
+def tiles(images: np.ndarray, px: int) -> np.ndarray:
+    """(..., H, W) as small pictures of `px` pixels a side: the middle, averaged over as many pixels as it takes.
+
+    Sites smaller than that are surrounded by black.
+    """
+    factor = max(1, min(min(images.shape[-2:]) // px, 3))
+    middle = centre(images, px * factor)
+    y, x = (side // factor for side in middle.shape[-2:])
+    middle = middle[..., : y * factor, : x * factor]
+    small = middle.reshape(*middle.shape[:-2], y, factor, x, factor).mean(axis=(-3, -1))
+    room = [(0, 0)] * (small.ndim - 2) + [(0, px - y), (0, px - x)]
+    return np.pad(small, room)
+
+
+def album(pictures: Sequence[np.ndarray], name: str, alt: str, title: str) -> tuple[str, list[str]]:
+    """Many small pictures as one, folded away: what marks show when they are pointed at (`page.tell`).
+
+    Args:
+        pictures: (px, px, 3) in [0, 1], equally large.
+        name: the id of the picture.
+
+    Returns:
+        HTML; and where each picture lies, "left top side" in pixels.
+    """
+    px, columns = len(pictures[0]), math.ceil(len(pictures) ** 0.5)
+    whole = np.zeros((-(-len(pictures) // columns) * px, columns * px, 3), np.float32)
+    places = []
+    for k, picture in enumerate(pictures):
+        top, left = (k // columns) * px, (k % columns) * px
+        whole[top : top + px, left : left + px] = picture
+        places.append(f"{left} {top} {px}")
+    image = f'<img class="dark-light" id="{name}" alt="{html.escape(alt)}" src="{jpeg(whole)}" style="max-width:100%">'
+    return f"<details><summary>{html.escape(title)}</summary>{image}</details>", places
+
+
+def jpeg(image: np.ndarray) -> str:
+    """A colour image (H, W, 3) in [0, 1] as the address of a small JPEG, for where many have to fit on a page."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.uint8(np.rint(255 * image))).save(buffer, format="JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -21,6 +21,7 @@ from gandl_lib.plots.words import (
     percent,
     points,
     say,
+    thousands,
 )
 
 DIM = 0.75
@@ -107,6 +108,46 @@ def brightness(tables: Mapping[str, pd.DataFrame], method: str = METHOD) -> pd.S
     return best.set_index(["cell_type", "compound"])["ratio"].rename(channel.removeprefix("intensity_"))
 
 
+def beyond(efficacy: pd.DataFrame, curves: pd.DataFrame | None, method: str = METHOD) -> Output:
+    """Why efficacy goes beyond +1, which is only the mean of the C+ wells."""
+    mine = efficacy[efficacy["method"] == method]
+    sentences = []
+    for cell_type, part in mine.groupby("cell_type", observed=True):
+        healthy = part.loc[part["role"] == "C+", "efficacy"].dropna()
+        if len(healthy) < 2:
+            continue
+        low, high = healthy.quantile([0.025, 0.975])
+        sentence = f"+1 is the *mean* of the C+ wells of {cell_type}, not a ceiling: 95 % of these wells lie between"
+        sentence += f" {low:.1f} and {high:.1f}."
+        if curves is not None:
+            of = curves[(curves["method"] == method) & (curves["cell_type"] == cell_type)]
+            over = of[of["efficacy_max"] > high]
+            if len(over):
+                names = listing(list(over.nlargest(5, "efficacy_max")["compound"]))
+                more = f" and {len(over) - 5} more" if len(over) > 5 else ""
+                sentence += (
+                    f" Beyond that lie {names}{more}. This is not better than healthy: it is scatter of few wells, or"
+                    " a look that neither control has, such as that of dying cells."
+                )
+        sentences.append(sentence.replace("*mean*", "mean"))
+    return say(*sentences)
+
+
+def picture_doubts(table: pd.DataFrame) -> Output:
+    """Wells that are out of focus or saturated (pictures.csv of `gandl screen`), in words."""
+    found = table[table["doubt"].fillna("").ne("")]
+    if found.empty:
+        return say(f"None of {table['well_id'].nunique()} wells is out of focus beside its like, or saturated.")
+    parts = []
+    for doubt in ("out of focus", "saturated"):
+        wells = found[found["doubt"].str.contains(doubt)]
+        if len(wells):
+            names = listing([f"{row.well} of {row.plate_id} ({row.channel})" for row in wells.head(6).itertuples()])
+            more = f" and {len(wells) - 6} more" if len(wells) > 6 else ""
+            parts.append(f"**{doubt.capitalize()}:** {names}{more}.")
+    return say(*parts)
+
+
 def what_to_distrust(
     tables: Mapping[str, pd.DataFrame],
     sites: pd.DataFrame,
@@ -186,7 +227,7 @@ def screen(shards: Any, whose: str = "This build's") -> Output:
     _, height, width = shards.shape
     doses = treated["concentration_uM"].nunique()
     return say(
-        f"{whose} screen holds {len(wells):,} sites".replace(",", " ") + f" of {roles.sum()} wells on",
+        f"{whose} screen holds {thousands(len(wells))} sites of {roles.sum()} wells on",
         f"{wells['plate_id'].nunique()} plates, {listing(sorted(wells['cell_type'].unique()))} cells: {kind}",
         f"of {height} × {width} pixels at {shards.pixel_um:g} µm, {shards.dtype}, {len(shards.channels)} channels",
         f"({listing(shards.channels)}).",
@@ -226,7 +267,7 @@ def hits(curves: pd.DataFrame, method: str = METHOD, truth: pd.DataFrame | None 
 def suspicious(curves: pd.DataFrame, method: str = METHOD) -> Output:
     """Compounds that would be hits by their efficacy and are not called so, for what else they do."""
     part = curves[curves["method"] == method]
-    found = part[part["suspicious"].fillna(False).astype(bool)] if "suspicious" in part else part[:0]
+    found = part[part["suspicious"].eq(True)] if "suspicious" in part else part[:0]
     if found.empty:
         return say("No compound passes the threshold by wells that look like neither control.")
     names = listing([f"{row.compound} in {row.cell_type}" for row in found.itertuples()][:8])
@@ -282,7 +323,7 @@ def usable(tables: Mapping[str, pd.DataFrame]) -> Output:
             )
     curves = tables.get("dose_response")
     if curves is not None and "suspicious" in curves:
-        part = curves[(curves["method"] == METHOD) & curves["suspicious"].fillna(False).astype(bool)]
+        part = curves[(curves["method"] == METHOD) & curves["suspicious"].eq(True)]
         if len(part):
             reasons.append(f"{count(len(part), 'compound')} that look like hits do something else than cure.")
     return say(verdict_, *reasons)
@@ -357,6 +398,11 @@ def hit_table(
                 "EC50 (µM)": ec50 or censored,
                 "q": f"{row.q_value:.1g}",
             }
+            | (
+                {"cells, of C-": percent(row.cells)}
+                if getattr(row, "cells", np.nan) == getattr(row, "cells", 0)
+                else {}
+            )
         )
     return pd.DataFrame(rows)
 

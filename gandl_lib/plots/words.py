@@ -1,18 +1,100 @@
-"""How scores with their intervals are put in words."""
+"""How numbers, methods and scores with their intervals are put in words, everywhere on book and report.
+
+A thin space, not a comma, parts thousands (305 520), a space stands before %, and nobody reads 1.3e+02.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gandl_lib.evaluate.scores import Score
-from gandl_lib.plots.page import Output, name
 
 LEARNT = {"": "none", "role": "C+, C-"}
 """Columns of the wells table whose labels a method learnt, as the chapters call them; others go by their own name."""
 METHOD, UNTRAINED, INTENSITY, SHUFFLED = "gandl", "gandl-random", "intensity", "shuffled labels"
+
+NAMES = {
+    "gandl": "GAN-DL",
+    "gandl-live": "GAN-DL, trained in this build",
+    "gandl-random": "untrained GAN-DL",
+    "random_weights": "untrained network",
+    "gandl-blocks": "all layers of GAN-DL",
+    "gandl-random-blocks": "all layers, untrained",
+    "contrad": "ContraD",
+    "intensity": "intensity statistics",
+    "cell-count": "cell count",
+    "classical": "classical measurement",
+    "classical-ratio": "the same, no logarithm",
+    "supervised": "supervised baseline",
+    "imagenet-collapsed": "ImageNet-collapsed",
+    "imagenet-concatenated": "ImageNet-concatenated",
+    "convae": "ConvAE",
+    "mae": "masked autoencoder",
+    "transformer": "encoder from a folder",
+    "baseline": "published baseline",
+    "dcgan": "DCGAN",
+    "lsgan": "LSGAN",
+    "wgan-gp": "WGAN-GP",
+    "vae": "VAE",
+    "dcgan-random": "untrained DCGAN",
+}
+"""How methods are called in figures and text; others go by their own name."""
+
+
+class Output:
+    """What the last line of a notebook cell shows, in Jupyter, Colab and the book alike, with no package of theirs."""
+
+    def __init__(self, **bundle: str):
+        self.bundle = {f"text/{kind}": text for kind, text in bundle.items()}
+
+    def __repr__(self) -> str:
+        return self.bundle["text/plain"]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.bundle
+
+
+def name(method: str) -> str:
+    """How a method is called on a page."""
+    return NAMES.get(method, method)
+
+
+def thousands(n: float) -> str:
+    """A whole number, `305 520`."""
+    return f"{n:,.0f}".replace(",", "\u2009")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """So many significant digits, without powers of ten where these are enough: 0.123, 130, 12 300, 2.1e-07."""
+    if np.isnan(value):
+        return "–"
+    if np.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e7:
+        return f"{value:.{digits}g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    if abs(rounded) >= 10 ** (digits - 1):
+        return thousands(rounded) if abs(rounded) >= 1e4 else f"{rounded:.0f}"
+    return f"{rounded:.{digits}g}"
+
+
+def cell(value: Any) -> str:
+    """One value of a table as text."""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None:
+        return "–"
+    if isinstance(value, float | np.floating):
+        return number(value)
+    if isinstance(value, int | np.integer):
+        return thousands(value) if abs(value) >= 10_000 else str(value)
+    return str(value)
 
 
 def say(*sentences: str) -> Output:

@@ -12,6 +12,14 @@ Only wells that no axis was fitted on, or that were measured by an axis fitted w
 inner wells is given in standard deviations of the inner ones, with a Mann-Whitney test; and the rank correlation of the
 quantity with row and column. Values are first centred on the median of their role (and cell type) on that plate, or
 plates with all controls at the edge would have an edge effect by design. What hits do is left in: they lie anywhere.
+
+**Pictures.** Of each channel of a well
+
+    focus      var(Laplacian of x) / var(x)      how much of what differs in a picture is fine detail, whatever its gain
+    saturated  share of pixels at the screen's highest grey value of that channel: 0 to 1
+
+A well is *out of focus* where its focus lies below the median of its plate and role by more than `FAR` robust spreads
+(1.4826 x the median absolute deviation), *saturated* where more than `SATURATED` of a channel's pixels are.
 """
 
 from __future__ import annotations
@@ -22,6 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from gandl_lib.shards import Shards
 from gandl_lib.wells import place
 
 ALL = "all plates"
@@ -29,7 +38,10 @@ CONTROLS_HEADER = ("method", "cell_type", "plate_id", "n_positive", "n_negative"
                    "z_prime", "auroc")  # fmt: skip
 EDGES_HEADER = ("plate_id", "quantity", "n_edge", "n_inside", "edge_difference_sd", "p_value", "row_trend",
                 "column_trend")  # fmt: skip
+PICTURES_HEADER = ("well_id", "plate_id", "well", "role", "channel", "focus", "saturated", "doubt")
 MIN_WELLS = 3
+FAR = 6.0
+SATURATED = 0.01
 
 
 def ssmd(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -100,6 +112,42 @@ def edges(wells: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
                 measured = [difference, stats.mannwhitneyu(outer, inner).pvalue, *trends]
             rows.append((plate_id, quantity, len(outer), len(inner), *measured))
     return pd.DataFrame(rows, columns=EDGES_HEADER)
+
+
+def pictures(shards: Shards) -> pd.DataFrame:
+    """Focus and saturation of every well and channel, means over its sites.
+
+    Returns:
+        Table with the columns `PICTURES_HEADER`; doubt is "out of focus", "saturated", both, or nothing.
+    """
+    wells, channels = shards.wells, list(shards.channels)
+    focus, top, at_top = (np.empty((len(wells), len(channels))) for _ in range(3))
+    for i in range(len(wells)):
+        x = shards.read(i).astype(np.float32)  # (C, H, W)
+        focus[i] = sharpness(x)
+        top[i] = x.max(axis=(1, 2))
+        at_top[i] = (x == top[i][:, None, None]).mean(axis=(1, 2))
+    at_top[top < top.max(axis=0)] = 0.0
+    keys = ["well_id", "plate_id", "well", "role"]
+    several = [wells[keys].assign(channel=c, focus=focus[:, k], saturated=at_top[:, k]) for k, c in enumerate(channels)]
+    table = pd.concat(several).groupby([*keys, "channel"], sort=False, observed=True).mean().reset_index()
+    alike = table.groupby(["plate_id", "role", "channel"], observed=True)["focus"]
+    middle = alike.transform("median")
+    spread = 1.4826 * (table["focus"] - middle).abs().groupby(
+        [table[k] for k in ("plate_id", "role", "channel")]
+    ).transform("median")
+    blurred = (table["focus"] < middle - FAR * spread) & (spread > 0) & (alike.transform("size") >= MIN_WELLS)
+    doubts = {"out of focus": blurred, "saturated": table["saturated"] > SATURATED}
+    table["doubt"] = [", ".join(d for d, found in doubts.items() if found.iloc[i]) for i in range(len(table))]
+    return table[list(PICTURES_HEADER)]
+
+
+def sharpness(images: np.ndarray) -> np.ndarray:
+    """(C,) variance of the Laplacian of (C, H, W) over their own variance; 0 where a picture is flat."""
+    x = images
+    laplacian = 4 * x[:, 1:-1, 1:-1] - x[:, :-2, 1:-1] - x[:, 2:, 1:-1] - x[:, 1:-1, :-2] - x[:, 1:-1, 2:]
+    own = x.var(axis=(1, 2))
+    return np.where(own > 0, laplacian.var(axis=(1, 2)) / np.where(own > 0, own, 1), 0.0)
 
 
 def _trend(along: np.ndarray, value: np.ndarray) -> float:

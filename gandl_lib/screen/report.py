@@ -1,13 +1,15 @@
 """One page that says what a screen showed, for people who do not program: tables and images in, one HTML file out.
 
-Nothing is fetched from anywhere: style and pictures are inside. `report.html` beside this file is the page; here is
-what goes into it. Whatever came from metadata is escaped, in text, in tables, in the words of pictures and in the
-pictures themselves (where `$` would start a formula). Sentences follow the tables (`plots.sentences`), and what a
-screen does not have is said to be missing.
+Nothing is fetched from anywhere: style, script and pictures are inside, and without the script nothing is missing.
+`report.html` beside this file is the page; here is what goes into it. Whatever came from metadata is escaped, in text,
+in tables, in the words of pictures and in the pictures themselves (where `$` would start a formula). Sentences follow
+the tables (`plots.sentences`), and what a screen does not have is said to be missing.
 """
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
 import textwrap
@@ -28,12 +30,17 @@ from gandl_lib.plots import axes, doses, images, maps, page, plates, sentences, 
 from gandl_lib.plots.page import Output
 from gandl_lib.screen import quality
 from gandl_lib.shards import Shards
+from gandl_lib.wells import place
 
 METHOD = words.METHOD
 MAX_PLATES = 8
 """Plates whose maps are shown; tables speak of all."""
-TOP = 6
+TOP, CLOSELY = 6, 12
+"""Compounds shown side by side, and one by one."""
 MONTAGE_PX = 192
+THUMBNAIL_PX, SHEET_PX = 96, 1200
+EMBED_BYTES = 300_000
+"""Tables up to this size are inside the page too."""
 EDGE_P = 0.01
 
 WORDS = {
@@ -64,9 +71,9 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
         sections = {
             "In short": _short(tables, shards, made),
             "What was found": _found(tables, shards),
-            "Plates": _plates(tables),
+            "Plates": _plates(tables, shards),
             "Controls": _controls(tables),
-            "Hits": _hits(tables),
+            "Hits": _hits(tables, shards),
             "Map of all wells": _map(Path(out)),
             "What the cells look like": _cells(tables, shards),
             "What to distrust": _distrust(tables, shards, made, notes),
@@ -75,14 +82,17 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
         parts = [{"name": name, "anchor": _anchor(name), "blocks": list(blocks)} for name, blocks in sections.items()]
     n_plates = shards.wells["plate_id"].nunique()
     begun = made["begun"]
+    named = f", {begun['folder']}" if begun.get("folder") else ""
     return _TEMPLATES.get_template("report.html").render(
-        title=f"Screen of {n_plates} plate{'' if n_plates == 1 else 's'}",
+        title=f"Screen of {words.count(n_plates, 'plate')}{named}",
         simulated=shards.simulated,
         folder=begun.get("folder", ""),
         begun_on=begun.get("begun_on", ""),
         version=made["versions"].get("gandl", ""),
         commit=made.get("git_commit"),
         sections=parts,
+        live=page.live(),
+        dark=page.DARK_STYLE,
         words=WORDS,
     )
 
@@ -155,18 +165,33 @@ def _found(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
         yield from _table(skipped[:20], f"The first {min(20, len(skipped))} of {len(skipped)}; all are in skipped.csv.")
 
 
-def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
+def _plates(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
     wells, edges = tables["wells"], tables.get("edge_effects")
     ids = list(wells["plate_id"].unique())
     channels = [c for c in wells if c.startswith("intensity_")]
-    chosen = {"sites": "sites counted", channels[0]: f"mean {_named(channels[0])}"}
-    chosen |= {"efficacy": "efficacy"} if "efficacy" in wells and wells["efficacy"].notna().any() else {}
+    seen = tables.get("pictures")
+    if seen is not None:
+        first = seen[seen["channel"] == seen["channel"].iloc[0]].set_index("well_id")["focus"]
+        wells = wells.assign(focus=wells["well_id"].map(first))
+    chosen = {
+        "efficacy": "efficacy",
+        "cells": "cells a site",
+        channels[0]: f"mean {_named(channels[0])}",
+        "focus": f"focus of {shards.channels[0]}",
+        "sites": "sites counted",
+    }
+    chosen = {c: label for c, label in chosen.items() if c in wells and wells[c].nunique() > 1}
     yield Block(
         "text", "A plate should look like noise, apart from its layout. Stripes and frames are handling, not biology."
     )
     yield Block("said", sentences.edge_effects(edges, EDGE_P))
-    for plate_id in ids[:MAX_PLATES]:
-        yield Block("heading", f"Plate {plate_id}")
+    if seen is not None:
+        yield Block("said", sentences.picture_doubts(seen))
+    panels, sheets = {}, []
+    for k, plate_id in enumerate(ids[:MAX_PLATES]):
+        picture, places = sheet(shards, wells[wells["plate_id"] == plate_id])
+        alt = f"Every well of plate {plate_id} as it lies there, one site of each as a colour composite."
+        sheets.append(f'<img id="sheet-{k}" class="sheet" alt="{html.escape(alt)}" src="{picture}">')
         for quantity, label in chosen.items():
             known = wells[quantity].dropna()
             limits = (0.0, float(known.max())) if quantity == "sites" else tuple(known.quantile([0.01, 0.99]))
@@ -174,10 +199,16 @@ def _plates(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
                 limits = (-1.5, 1.5)
             if limits[0] == limits[1]:
                 limits = (limits[0] - 0.5, limits[1] + 0.5)
-            figure = plates.well_map(_literal(wells), _literal(plate_id), quantity, _literal(label), limits)
-            yield _shown(
-                figure, f"{label[0].upper()}{label[1:]} of each well of plate {plate_id}; frames are controls."
+            figure = plates.well_map(
+                _literal(wells), _literal(plate_id), quantity, _literal(label), limits, places, f"sheet-{k}"
             )
+            panels[f"{plate_id}: {label}"] = page.drawing(figure, figure.alt.replace(r"\$", "$"))
+    said = "Each well of a plate; frames are controls. Point at a well, or walk there with the arrow keys: it says what"
+    said += " it is."
+    if panels:
+        yield Block("html", page.choice_html(panels, "Plate and quantity", said))
+    pictures = "".join(f"<p>{html.escape(str(p))}</p>{img}" for p, img in zip(ids, sheets, strict=False))
+    yield Block("html", f'<details class="sheets"><summary>Pictures of all wells</summary>{pictures}</details>')
     if len(ids) > MAX_PLATES:
         yield Block("text", f"{len(ids) - MAX_PLATES} more plates are in wells.csv.")
     if edges is not None and len(edges):
@@ -213,7 +244,10 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
     yield from _table(
         sentences.control_table(shown), "Separation of the controls, with two simple rivals for comparison."
     )
+    if each["plate_id"].nunique() > 2 and np.isfinite(each["z_prime"]).all():
+        yield _shown(axes.trend(_literal(each)), "Z′ of each plate, in the order of their names: is it drifting?")
     yield from _table(sentences.control_table(each), "The same for each plate.")
+    yield Block("said", sentences.beyond(tables["efficacy"], tables.get("dose_response")))
     if "separability" in tables:
         how = tables["separability"]["normalisation"].iloc[0]
         paired = tables.get("paired")
@@ -221,7 +255,7 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
         yield Block("said", sentences.held_out_plates(tables["separability"], normalisation=how))
 
 
-def _hits(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
+def _hits(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
     curves = tables.get("dose_response")
     if curves is None or curves[curves["method"] == METHOD]["efficacy_max"].isna().all():
         yield Block(
@@ -253,15 +287,80 @@ def _hits(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
     yield from _table(
         listed,
         "The compounds with the highest efficacy. A warning stands beside the hit that it is about: "
-        "much less brightness "
-        "than C- wells means fewer cells. All compounds are in dose_response.csv.",
+        "much less brightness than C- wells, or fewer cells, is a sign of death. Heads sort.",
+        "hits",
     )
-    if "dose_points" in tables:
-        points, curves, wells = (_literal(tables[name]) for name in ("dose_points", "dose_response", "efficacy"))
-        figure = doses.dose_curves(points, curves, METHOD, _top(curves), wells=wells)
-        yield _shown(figure, "Dose and efficacy of the best compounds. Pale dots are wells, bars 95 % intervals.")
-    else:
+    yield Block("heading", "Compound by compound")
+    panels = _closely(tables, shards)
+    if panels:
+        what = "One compound: its doses, its wells and its cells. " if "dose_points" in tables else ""
+        said = "Green dots are means with their 95 % intervals, grey ones wells; each says what it is."
+        said += " Below, one site a dose."
+        yield Block("html", page.choice_html(panels, "Compound", what + (said if what else "One site a dose.")))
+    if "dose_points" not in tables:
         yield Block("text", "No compound has several known doses, so there are no curves.")
+
+
+def _closely(tables: dict[str, pd.DataFrame], shards: Shards) -> dict[str, str]:
+    """Of each of the best compounds: its curve, if there is one, a picture a dose, and its wells."""
+    pairs = sentences.top(tables["dose_response"], CLOSELY)
+    curves, points = _literal(tables["dose_response"]), tables.get("dose_points")
+    drawn = {}
+    if points is not None:
+        literal = [(_literal(cell_type), _literal(compound)) for cell_type, compound in pairs]
+        scores = _literal(tables["efficacy"])
+        shown = doses.panels_of(_literal(points), curves, METHOD, literal, wells=scores)
+        drawn = {key.replace(r"\$", "$"): panel.replace(r"\$", "$") for key, panel in shown.items()}
+    titles = list(drawn) or [f"{compound} in {cell_type}" for cell_type, compound in pairs]
+    wells = tables["wells"]
+    panels = {}
+    for title, (cell_type, compound) in zip(titles, pairs, strict=True):
+        mine = wells[(wells["cell_type"] == cell_type) & (wells["compound"] == compound) & (wells["role"] == "treated")]
+        control = wells[(wells["cell_type"] == cell_type) & wells["role"].isin(["C+", "C-"])].groupby("role").head(1)
+        strip = [(row.role, row) for row in control.itertuples()]
+        by_dose = mine.sort_values("concentration_uM").groupby("concentration_uM", dropna=False).head(1)
+        strip += [(_dose(row.concentration_uM), row) for row in by_dose.itertuples()]
+        pictures = "".join(_thumbnail(shards, row.well_id, label) for label, row in strip)
+        columns = {"well": "well", "plate_id": "plate", "concentration_uM": "dose (µM)", "efficacy": "efficacy"}
+        columns |= {"cells": "cells a site", "sites": "sites"}
+        listed = mine.sort_values("concentration_uM")[[c for c in columns if c in mine]].rename(columns=columns)
+        listed = page.table_html(listed, f"All wells of {compound}.")
+        whole = f"<details><summary>Its {len(mine)} wells</summary>{listed}</details>"
+        panels[title] = f'{drawn.get(title, "")}<div class="strip">{pictures}</div>{whole}'
+    return panels
+
+
+def _dose(concentration_uM: float) -> str:
+    return f"{words.number(concentration_uM)} µM" if np.isfinite(concentration_uM) else "dose not known"
+
+
+def _thumbnail(shards: Shards, well_id: str, label: str) -> str:
+    row = shards.wells.index[shards.wells["well_id"] == well_id][0]
+    image = images.tiles(images.unit(shards.read(int(row)), shards.limits), THUMBNAIL_PX)
+    source = images.jpeg(images.composite(image, shards.channels))
+    alt = html.escape(f"A site of well {well_id}, {label}: colour composite.")
+    caption = f"<figcaption>{html.escape(label)}</figcaption>"
+    return f'<figure class="thumbnail"><img alt="{alt}" src="{source}">{caption}</figure>'
+
+
+def sheet(shards: Shards, plate: pd.DataFrame) -> tuple[str, list[str]]:
+    """One site of each well of a plate, as the wells lie: the picture's address, and the place of each well in it.
+
+    Args:
+        plate: rows of wells.csv, of one plate.
+
+    Returns:
+        JPEG as a data address; for each row "left top side" in pixels.
+    """
+    at = np.array([place(well) for well in plate["well"]])
+    rows, columns = at.max(axis=0) + 1
+    px = int(np.clip(SHEET_PX // max(columns, rows), 16, THUMBNAIL_PX))
+    whole = np.zeros((rows * px, columns * px, 3), np.float32)
+    first = pd.Series(shards.wells.index, shards.wells["well_id"]).groupby(level=0).first()
+    for (row, column), well_id in zip(at, plate["well_id"], strict=True):
+        image = images.tiles(images.unit(shards.read(int(first[well_id])), shards.limits), px)
+        whole[row * px : (row + 1) * px, column * px : (column + 1) * px] = images.composite(image, shards.channels)
+    return images.jpeg(whole), [f"{column * px} {row * px} {px}" for row, column in at]
 
 
 def _map(out: Path) -> Iterator[Block]:
@@ -283,7 +382,7 @@ def _cells(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
     yield _shown(figure, f"Controls and best compounds at their best dose, a row each: {', '.join(shards.channels)}.")
     first = next(iter(groups.values()))[0]
     kind = next(iter(groups))
-    strip = images.channel_strip(first, channels, shards.pixel_um, shards.simulated, f"a site of {kind}")
+    strip = images.channel_strip(first, channels, shards.pixel_um, shards.simulated, f"a site of {kind}", stains=False)
     yield _shown(strip, f"One site of {kind}, channel by channel.")
 
 
@@ -295,8 +394,14 @@ def _distrust(
 
 def _made(made: dict[str, Any], out: Path) -> Iterator[Block]:
     method, given = made["methods"][METHOD], made["begun"]["weights"]
+    begun = made["begun"]
+    options = {"--where": begun.get("where"), "--images": begun.get("images"), "--seed": begun.get("seed")}
+    options = " ".join(f"{flag} {value!r}" for flag, value in options.items() if value is not None)
     rows = {
-        "network": f"GAN-DL, {method.get('n_seen', 0):,} crops seen",
+        "command": f"{made['command']} {begun.get('folder', 'DATA')} {options}",
+        "begun": begun.get("begun_on", "not recorded"),
+        "commit": made.get("git_commit") or "an installed release",
+        "network": f"GAN-DL, {words.thousands(method.get('n_seen') or 0)} crops seen",
         # Of weights trained here the sum is in provenance.json: it holds the minutes that training took.
         "weights": f"{method['checkpoint']}, sha256 {given[:16]}…" if given else "trained here",
         "trained on": "simulated images" if method.get("trained_on_simulated") else "real images",
@@ -311,7 +416,15 @@ def _made(made: dict[str, Any], out: Path) -> Iterator[Block]:
         f"opens, and profiles.h5ad, "
         "a row a well, for Python (anndata, scanpy, pycytominer, copairs) and R.",
     )
+    links = [_download(path) for path in sorted(out.glob("*.csv")) if path.stat().st_size <= EMBED_BYTES]
+    if links:
+        yield Block("html", f"<p>Inside this page, to take away: {', '.join(links)}.</p>")
     yield Block("words", None)
+
+
+def _download(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<a download="{path.name}" href="data:text/csv;base64,{data}">{path.name}</a>'
 
 
 # ---- pieces ----
@@ -345,12 +458,12 @@ def _anchor(name: str) -> str:
 
 
 def _shown(figure: Any, caption: str) -> Block:
-    return Block("html", page.show(figure, caption, figure.alt.replace(r"\$", "$")).bundle["text/html"])
+    return Block("html", page.figure_html(figure, caption, figure.alt.replace(r"\$", "$")))
 
 
-def _table(frame: pd.DataFrame, caption: str) -> Iterator[Block]:
+def _table(frame: pd.DataFrame, caption: str, name: str = "") -> Iterator[Block]:
     if len(frame):
-        yield Block("html", page.table(frame, caption).bundle["text/html"])
+        yield Block("html", page.table_html(frame, caption, name=name))
 
 
 def _markdown(output: Output | None) -> Markup:

@@ -365,8 +365,11 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
             made("dose_response", lambda: _without_doses(scores))
     elif shards.wells["role"].eq("treated").any():  # no axis: who agrees with its replicates, who lies far from C-
         made("hits", lambda: hits.hits(several, how, seed))
+    made("pictures", lambda: quality.pictures(shards))
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))
-    quantities = [c for c in described if c.startswith("intensity_")] + (["efficacy"] if scores is not None else [])
+    quantities = [c for c in described if c.startswith("intensity_") or c == "cells"] + (
+        ["efficacy"] if scores is not None else []
+    )
     made("edge_effects", lambda: quality.edges(described, quantities))
     return list(dict.fromkeys(notes))
 
@@ -380,7 +383,7 @@ def _without_doses(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> pd.DataFrame:
-    """One row a well: what it is, its sites, the mean intensity of each channel (0..1 of its range), its efficacy."""
+    """One row a well: what it is, its sites, cells a site, mean intensity of each channel (0..1), efficacy."""
     per_well = profiles.aggregate(intensity)
     table = per_well.obs[
         ["well_id", "plate_id", "well", "role", "compound", "concentration_uM", "cell_type"]
@@ -388,6 +391,8 @@ def _wells(shards: Shards, intensity: AnnData, scores: pd.DataFrame | None) -> p
     table["sites"] = per_well.obs["n_sites"].to_numpy()
     lost = shards.skipped["site_id"].str.replace(r"_[^_]*$", "", regex=True).value_counts()
     table["sites_left_out"] = table["well_id"].map(lost).fillna(0).astype(int)
+    if axes.CELL_COUNT in intensity.obs:
+        table["cells"] = table["well_id"].map(intensity.obs.groupby("well_id", observed=True)[axes.CELL_COUNT].mean())
     features = per_well.n_vars // len(shards.channels)  # of each channel; the first is its mean
     for c, channel in enumerate(shards.channels):
         table[f"intensity_{channel}"] = (per_well.X[:, c * features] + 1) / 2

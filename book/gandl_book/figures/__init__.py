@@ -16,6 +16,7 @@ from gandl_book.figures.paradigms import (
     setups_plot,
     tidy_setups,
 )
+from gandl_book.figures.placed import compounds, show, table
 from gandl_book.figures.plates import grey_values, plate_effects, plate_map
 from gandl_book.figures.real import real_plate_curves, real_plate_scores, real_plate_sites
 from gandl_book.figures.scores import (
@@ -32,5 +33,5 @@ from gandl_lib.plots.axes import efficacy_plot
 from gandl_lib.plots.doses import curve, dose_curves
 from gandl_lib.plots.images import centre, channel_strip, composite, examples, montage, scale_bar, shown, unit
 from gandl_lib.plots.maps import pca_views
-from gandl_lib.plots.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png, show, table
+from gandl_lib.plots.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png
 from gandl_lib.plots.plates import well_map

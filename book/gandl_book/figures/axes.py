@@ -17,10 +17,13 @@ from gandl_lib.plots.page import BLACK, CYCLE, GREEN, GREY, ROLES, canvas, drawn
 def axes_plot(positions: pd.DataFrame, method: str, task: str = "E2") -> Figure:
     """Wells on and off an axis, and above it how they spread along it: a panel a cell type (E2), or one panel (C2).
 
+    Off the axis is a length here, as in `gandl_lib.evaluate.toxicity`: its sign says little, and parts a cloud in two.
+
     Args:
         positions: axes.csv: method, task, cell_type, role, on, off, split.
     """
     chosen = positions[(positions["method"] == method) & (positions["task"] == task)].dropna(subset=["on", "off"])
+    chosen = chosen.assign(off=chosen["off"].abs())
     if chosen.empty:
         return empty(f"{name(method)} has no {task} axis: it does not order control wells it has not seen.")
     cell_types = sorted(chosen["cell_type"].unique())
@@ -36,6 +39,7 @@ def axes_plot(positions: pd.DataFrame, method: str, task: str = "E2") -> Figure:
     words = []
     for above, below, (panel, part) in zip(grid[::2, 0], grid[1::2, 0], parts.items(), strict=True):
         (left, right), (bottom, top) = (span(part[c], limit) for c, limit in (("on", 6), ("off", np.inf)))
+        bottom = 0.0
         bins = np.linspace(left, right, 46)
         for value, colour in colours.items():
             one = part[part[column] == value]
@@ -53,7 +57,9 @@ def axes_plot(positions: pd.DataFrame, method: str, task: str = "E2") -> Figure:
             axes.set_xlim(left, right)
         above.set(yticks=[], title=panel)
         above.tick_params(labelbottom=False)
-        below.set(ylim=(bottom, top), ylabel="off the axis", xlabel=f"on the axis ({ends[0]} at -1, {ends[1]} at +1)")
+        below.set(
+            ylim=(bottom, top), ylabel="distance off it", xlabel=f"on the axis ({ends[0]} at -1, {ends[1]} at +1)"
+        )
         below.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=4, handletextpad=0.1, columnspacing=1)
     figure.alt = f"Wells on and off the {task} axis of {name(method)}, histograms of the on-values: {'; '.join(words)}."
     return figure

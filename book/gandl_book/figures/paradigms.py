@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gandl_lib.plots.images import composite, picture, unit
+from gandl_lib.plots.images import album, composite, picture, tiles, unit
 from gandl_lib.plots.page import (
     BLUE,
     CYCLE,
@@ -29,7 +29,9 @@ from gandl_lib.plots.page import (
     maybe_simulated,
     name,
     percent,
+    tell,
 )
+from gandl_lib.plots.words import number
 
 PARADIGMS = {"weak": VERMILLION, "autoencoder": BLUE, "regularised": PURPLE, "byol": GREEN}
 PARADIGM_NAMES = {"weak": "weakly supervised", "byol": "BYOL"}
@@ -148,6 +150,16 @@ def probe_by_cell(cells: pd.DataFrame, table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _words_of(wells: pd.DataFrame) -> dict[str, str]:
+    """Site -> where it is from and what it received."""
+    said = {}
+    for site, row in wells.iterrows():
+        given = row["compound"] if isinstance(row["compound"], str) and row["compound"] else row["role"]
+        dose = f" {number(row['concentration_uM'])} µM" if np.isfinite(row["concentration_uM"]) else ""
+        said[site] = f"{row['well']}, plate {row['plate_id']}: {given}{dose}"
+    return said
+
+
 @drawn
 def cluster_plane(points: pd.DataFrame, shards: Any, methods: Sequence[str], cell_type: str, n: int = 4) -> Figure:
     """UMAP planes with HDBSCAN's clusters, one a method, and sites of the largest clusters beside each.
@@ -158,8 +170,28 @@ def cluster_plane(points: pd.DataFrame, shards: Any, methods: Sequence[str], cel
         methods: which, top to bottom.
         cell_type: which.
         n: clusters shown, two sites each, those nearest to their cluster's middle.
+
+    A dot says which site it is, and shows it, when it is pointed at.
     """
+    of_all = points[points["method"].isin(list(methods)) & (points["cell_type"] == cell_type)]
+    sites = list(dict.fromkeys(of_all["site_id"]))
     place = pd.Series(range(len(shards)), index=shards.wells["site_id"].to_numpy())
+    small = [tiles(unit(shards.read(int(place[site])), shards.limits), 32) for site in sites]
+    below, at = album(
+        [composite(image, shards.channels) for image in small],
+        f"sites-{cell_type}",
+        f"Every site of {cell_type}, small, as a colour composite.",
+        "Pictures of all dots",
+    )
+    at, said = dict(zip(sites, at, strict=True)), _words_of(shards.wells.set_index("site_id").loc[sites])
+
+    def answer(dots: Any, of: pd.DataFrame) -> None:
+        words = [
+            f"{said[site]}\n{'noise' if k < 0 else f'cluster {k}'}"
+            for site, k in zip(of["site_id"], of["cluster"], strict=True)
+        ]
+        tell(dots, words, [at[site] for site in of["site_id"]], f"sites-{cell_type}")
+
     height = 2.3
     figure = Figure((7.4, height * len(methods)), layout="constrained")
     grid = figure.subplots(2 * len(methods), n + 2, gridspec_kw={"width_ratios": [1] * (n + 2)})
@@ -172,11 +204,11 @@ def cluster_plane(points: pd.DataFrame, shards: Any, methods: Sequence[str], cel
             axes.remove()
         plane = figure.add_subplot(spec[2 * k : 2 * k + 2, :2])
         noise = part[part["cluster"] < 0]
-        plane.scatter(noise["x"], noise["y"], s=5, color=PALE, linewidths=0)
+        answer(plane.scatter(noise["x"], noise["y"], s=5, color=PALE, linewidths=0), noise)
         sizes = part.loc[part["cluster"] >= 0, "cluster"].value_counts()
         for i, (cluster, _) in enumerate(sizes.items()):
             of, colour = part[part["cluster"] == cluster], CYCLE[i % len(CYCLE)]
-            plane.scatter(of["x"], of["y"], s=6, color=colour, linewidths=0)
+            answer(plane.scatter(of["x"], of["y"], s=6, color=colour, linewidths=0), of)
             if i < n:
                 middle = of[["x", "y"]].median()
                 plane.text(*middle, "ABCDEFGH"[i], fontweight="bold", ha="center", va="center", bbox=WHITE)
@@ -193,6 +225,7 @@ def cluster_plane(points: pd.DataFrame, shards: Any, methods: Sequence[str], cel
         text = f"{len(sizes)} clusters, {percent(len(noise) / len(part))} noise" if len(sizes) else "no cluster"
         plane.set_title(f"{method}\n{text}", loc="left", fontsize=9)
         words[method] = text
+    figure.below = below
     figure.alt = maybe_simulated(
         shards.simulated,
         f"UMAP of {cell_type} sites by cluster: {in_words(words)}; beside each, sites of the largest clusters.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -26,24 +27,41 @@ from gandl_lib.plots.page import (
     percent,
 )
 
+PUBLISHED = {
+    "gandl": "GAN-DL",
+    "supervised": "baseline",
+    "baseline": "baseline",
+    "imagenet-collapsed": "ImageNet-collapsed",
+    "imagenet-concatenated": "ImageNet-concatenated",
+    "convae": "ConvAE",
+}
+"""What the paper calls the counterparts of ours."""
+
 
 @drawn
-def accuracy_plot(scores: pd.DataFrame | None, paper: pd.DataFrame | None = None, panel: str = "task") -> Figure:
+def accuracy_plot(
+    scores: pd.DataFrame | None, paper: pd.DataFrame | None = None, panel: str = "task", what: str = ""
+) -> Figure:
     """Dots with 95 % intervals, a panel a task and a row a method; a dotted line is the majority rate.
 
     Args:
         scores: method, accuracy, ci_low, ci_high, majority_rate and perhaps the column `panel`; if there is a column
             `split`, dots are filled for its first value and open for its second. None draws a note that there is none.
-        paper: method, accuracy and `panel`: published values, diamonds in a row of their own.
+        paper: method, accuracy and `panel`: published values, diamonds in the row of the method of ours that they
+            belong to; those that have none stand below, with their name.
+        what: what was told apart, where there is no column `panel`.
     """
     if scores is None:
         return empty()
     if panel not in scores:  # nothing to divide by: one panel
-        scores, paper = (t if t is None else t.assign(**{panel: ""}) for t in (scores, paper))
+        scores, paper = (t if t is None else t.assign(**{panel: what}) for t in (scores, paper))
     methods = list(dict.fromkeys(scores["method"]))
     splits = list(dict.fromkeys(scores["split"])) if "split" in scores else [None]
     panels = dict(list(scores.groupby(panel, sort=False)))
-    rows = [*map(name, methods), *["paper (real screen)"] * (paper is not None)]
+    ours = {PUBLISHED[m]: i for i, m in reversed(list(enumerate(methods))) if m in PUBLISHED}
+    alone = [] if paper is None else [m for m in dict.fromkeys(paper["method"]) if m not in {*ours, "majority class"}]
+    place = ours | {m: len(methods) + k for k, m in enumerate(alone)}
+    rows = [*map(name, methods), *(textwrap.fill(f"paper: {m}", 24) for m in alone)]
     figure, grid = canvas(len(panels) * (0.24 * len(rows) + 0.42) + 0.75, len(panels), 1, sharex=True)
     words = []
     for axes, (title, part) in zip(grid[:, 0], panels.items(), strict=True):
@@ -57,14 +75,15 @@ def accuracy_plot(scores: pd.DataFrame | None, paper: pd.DataFrame | None = None
             face = style["color"] if split == splits[0] else "white"
             axes.plot(row.accuracy, y, linestyle="", markerfacecolor=face, **style)
             by = f" with {split}s held out" if split else ""
-            words.append(f"{title}, {name(row.method)}{by} {percent(row.accuracy)}")
+            words.append(f"{title}, {name(row.method)}{by} {percent(row.accuracy)}".removeprefix(f"{what}, "))
         if paper is not None:
             for one in paper[(paper[panel] == title) & (paper["method"] != "majority class")].itertuples():
                 face = YELLOW if one.method == "GAN-DL" else "white"
-                axes.plot(one.accuracy, len(methods), "D", markerfacecolor=face, markeredgecolor=BLACK, zorder=3)
+                axes.plot(one.accuracy, place[one.method], "D", markerfacecolor=face, markeredgecolor=BLACK, zorder=3)
+                words.append(f"{title}, {one.method} in the paper {percent(one.accuracy)}".removeprefix(f"{what}, "))
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_title(f"{title}   (majority {percent(majority)})".strip(), loc="left")
+        axes.set_title(f"{title}   (majority {percent(majority)})".strip(), loc="left", fontsize=10)
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
     low = min(scores[["accuracy", "ci_low", "majority_rate"]].min())
@@ -76,11 +95,11 @@ def accuracy_plot(scores: pd.DataFrame | None, paper: pd.DataFrame | None = None
         faces = zip(splits, (BLACK, "white"), strict=True)
         handles += [mark(marker="o", markerfacecolor=face, label=f"{split}s held out") for split, face in faces]
     if paper is not None:
-        faces = {"paper, GAN-DL": YELLOW, "paper, other methods": "white"}
+        faces = {"paper's GAN-DL, real cells": YELLOW, "the paper's others": "white"}
         handles += [mark(marker="D", markerfacecolor=face, label=label) for label, face in faces.items()]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.2)
-    figure.alt = f"Accuracies with intervals: {'; '.join(words)}."
+    figure.alt = f"Accuracies with intervals{', ' + what if what else ''}: {'; '.join(words)}."
     return figure
 
 

@@ -5,8 +5,10 @@ chapters, reports and tests use is here by its name.
 """
 
 from gandl_book.narrate.comparison import (
+    beside_each_other,
     cost_table,
     counterparts,
+    errors,
     few_labels,
     one_task,
     pairs,
@@ -23,7 +25,12 @@ from gandl_book.narrate.doses import (
     efficacy,
     find_compound,
     hit_scores,
+    hits_with_doubts,
+    killers,
     rise_and_fall,
+    set_aside,
+    toxicity_judged,
+    toxicity_table,
     truth_table,
     turned,
 )
@@ -53,7 +60,17 @@ from gandl_book.narrate.paradigms import (
     setups,
 )
 from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
-from gandl_book.narrate.results import beside_paper, in_short, provenance, summary, what_this_is
+from gandl_book.narrate.results import (
+    beside_paper,
+    columns_of_table_1,
+    hardest,
+    on_real_cells,
+    on_simulated,
+    provenance,
+    summary,
+    unlearnt,
+    what_this_is,
+)
 from gandl_book.narrate.scale import cost_of_screen, throughput
 from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks
 from gandl_book.narrate.training import (
@@ -67,7 +84,7 @@ from gandl_book.narrate.training import (
     trained_longer,
     what_matters,
 )
-from gandl_book.narrate.unseen import ranks, zero_shot, zero_shot_table
+from gandl_book.narrate.unseen import mistaken, ranks, zero_shot, zero_shot_table
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.sentences import (
     brightness,
@@ -79,7 +96,9 @@ from gandl_lib.plots.sentences import (
     hits,
     screen,
     separability,
+    suspicious,
     top,
+    usable,
     what_to_distrust,
 )
 from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, percents, present, read

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gandl_book.figures import against
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import LEARNT, METHOD, listing, method_scores, percent, points, say
+from gandl_lib.plots.words import LEARNT, METHOD, listing, method_scores, percent, points, say, spread, thousands
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,7 +45,7 @@ def pairs(
     for row in rows.sort_values("difference", ascending=False).itertuples():
         which = _outcome(row, level)
         p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.2g}"
-        said[which].append(f"{name(row.other)} ({100 * row.difference:+.1f} points, {p})")
+        said[which].append(f"{name(row.other)} ({100 * row.difference + 0.0:+.1f} points, {p})")
     parts = [
         f"{title}: {listing(said[which])}."
         for which, title in (
@@ -100,9 +100,12 @@ def second_seed(
         unsure = [words for words in unsure if "within noise" in words]
         reversed_ = [name(other) for other, outcomes in pair.items() if set(outcomes) == {"better", "worse"}]
         said = [f"**{split.capitalize()}s held out.** {name(method)} reads {reached[0]} here, {reached[1]} there."]
+        there = method_scores(one_task(scores_again, task, split))
+        best = max(there, key=lambda m: there[m].value)
+        said += [f"Highest there is {name(best)} with {there[best]}."] if best != method else []
         said += [f"{alike} of {len(pair)} comparisons come out the same way."]
         said += [f"Sure in one screen only: {listing(unsure)}."] if unsure else []
-        said.append(f"**Reversed: {listing(reversed_)}.**" if reversed_ else "None is reversed.")
+        said.append(f"**Reversed: {listing(reversed_)}.**" if reversed_ else "No sure difference turns round.")
         sentences.append(" ".join(said))
     return points(*sentences)
 
@@ -127,22 +130,48 @@ def cost_table(cost: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def few_labels(table: pd.DataFrame | None) -> Output:
-    """How many labels each method needs to beat the majority rate in every draw (probe_size.csv)."""
+def few_labels(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """How many labels each method needs to beat the majority rate in every draw, and where it ends (probe_size.csv)."""
     if table is None or table.empty:
-        return say("This build has no curve of probe sizes.")
-    sentences = []
+        return None
+    rows = []
     for one, part in table.groupby("method", sort=False):
-        enough = part[part["lowest"] > part["majority_rate"]]
-        if enough.empty:
-            sentences.append(f"{name(one)}: no number of labels was enough to beat the majority rate in every draw.")
-        else:
-            first, last = enough.iloc[0], part.iloc[-1]
-            sentences.append(
-                f"{name(one)} beats the majority rate in every draw from {first.n_wells:.0f} labelled wells on"
-                f" ({percent(first.accuracy)}), and reaches {percent(last.accuracy)} with all {last.n_wells:.0f}."
-            )
-    return points(*sentences)
+        enough, last = part[part["lowest"] > part["majority_rate"]], part.iloc[-1]
+        never = enough.empty
+        rows.append(
+            {
+                "method": name(one),
+                "labelled wells it takes": "never" if never else f"{enough['n_wells'].min():.0f}",
+                "accuracy there": None if never else percent(enough.iloc[0].accuracy),
+                f"accuracy with all {last.n_wells:.0f}": percent(last.accuracy),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def errors(counts: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Both kinds of error of a two-class confusion table (method, true, predicted, count), a row a method."""
+    if counts is None or counts.empty:
+        return None
+    rows = []
+    for method, one in counts.groupby("method", sort=False):
+        by = one.set_index(["true", "predicted"])["count"]
+        row = {"method": name(method)}
+        for true, other in (("C-", "C+"), ("C+", "C-")):
+            n = by.get(true, pd.Series(dtype=float)).sum()
+            row[f"{true} taken for {other}"] = f"{by.get((true, other), 0):.0f} of {n:.0f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def beside_each_other(scores: pd.DataFrame, task: str = "C+ vs C-") -> pd.DataFrame:
+    """separability.csv for one task: a row a method, a column each way of normalising and of holding out."""
+    part = scores[(scores["task"] == task) & (scores["method"] != "shuffled labels")]
+    several = part["normalisation"].nunique() > 1
+    how = part["split"] + "s held out" + (", by " + part["normalisation"] if several else "")
+    wide = spread(part.assign(method=part["method"].map(name), how=how), ["method"], "how")
+    order = pd.Categorical(wide["method"], [name(m) for m in dict.fromkeys(part["method"])], ordered=True)
+    return wide.assign(k=order).sort_values("k").drop(columns="k")
 
 
 def replicates(table: pd.DataFrame | None) -> Output:
@@ -172,7 +201,7 @@ def published(measured: pd.DataFrame) -> Output:
     """What reading published embeddings takes (book/reference/published.csv)."""
     row = measured.iloc[0]
     return say(
-        f"All of RxRx19a, {row['sites']:.0f} sites of {row['features']:.0f} features in a table of",
+        f"All of RxRx19a, {thousands(row['sites'])} sites of {row['features']:.0f} features in a table of",
         f"{row['csv_MB'] / 1000:.1f} GB, becomes profiles in {row['processor_seconds'] / 60:.1f} minutes of one",
         f"processor core and at most {row['peak_memory_MB'] / 1000:.1f} GB of memory",
         "(measured on a simulated table of that size).",

@@ -47,6 +47,14 @@ def real_plate_table(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def agreeing(measured: pd.DataFrame, method: str) -> bool:
+    """Whether a method's EC50s and the classical ones have intervals that meet, for every drug."""
+    classical = measured[measured["method"] == CLASSICAL].set_index("compound")
+    mine = measured[measured["method"] == method].set_index("compound")
+    low, high = mine["ec50_low"] <= classical["ec50_high"], mine["ec50_high"] >= classical["ec50_low"]
+    return bool((low & high).all())
+
+
 def real_plate(measured: pd.DataFrame, method: str = "gandl", untrained: str = "gandl-random") -> Output:
     """What GAN-DL did on real cells: against the classical measurement, and against itself untrained."""
     rows = measured.drop_duplicates("method").set_index("method")

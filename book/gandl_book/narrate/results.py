@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from gandl_book.figures import against
+from gandl_book.figures.scores import PUBLISHED
+from gandl_book.narrate.comparison import one_task
+from gandl_book.narrate.real import agreeing
+from gandl_book.origins import origin
 from gandl_lib.evaluate.scores import Score
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, listing, method_scores, percent, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, method_scores, percent, points, say
 
 
 def summary(
@@ -29,7 +35,7 @@ def summary(
         published_unseen: `paper("zero_shot")`.
     """
     rows = []
-    columns = {METHOD: "GAN-DL", UNTRAINED: "untrained", INTENSITY: "intensity"}
+    columns = {METHOD: "GAN-DL"} | {m: name(m) for m in BASELINES if (scores["method"] == m).any()}
     for split in ("well", "plate"):
         part = scores[(scores["split"] == split) & scores["normalisation"].isin(["all", "none"])]
         for task, one in part.groupby("task", sort=False):
@@ -51,56 +57,160 @@ def summary(
             )
     if compared is not None:
         for cell_type, one in compared.groupby("cell_type", sort=False):
-            by = one.set_index("method")["auroc"].dropna()
-            auroc = {column: f"{by[m]:.2f}" if m in by else None for m, column in columns.items()}
+            by = one.set_index("method")["auroc"]
+            auroc = {
+                c: None if m not in by else f"{by[m]:.2f}" if by[m] == by[m] else "no axis" for m, c in columns.items()
+            }
             rows.append({"what": f"AUROC of efficacy for true effect, {cell_type}"} | auroc | {"majority": "0.50"})
     return pd.DataFrame(rows)
 
 
-def in_short(
-    scores: pd.DataFrame, curves: pd.DataFrame, compared: pd.DataFrame | None, unseen: pd.DataFrame | None
+BASELINES = (UNTRAINED, "gandl-random-blocks", INTENSITY)
+"""What has learnt nothing, and so is what a trained network has to beat."""
+
+
+def on_simulated(
+    scores: pd.DataFrame,
+    paired: pd.DataFrame | None,
+    curves: pd.DataFrame,
+    compared: pd.DataFrame | None,
+    unseen: pd.DataFrame | None,
+    truth: pd.DataFrame | None,
 ) -> Output:
-    """Five sentences, the bad ones included: GAN-DL beside the best and the hardest of what it has to beat.
+    """What came out on the screen, a point each: the cut, unseen cells, the ranking of compounds, and hits.
 
     Args:
-        scores, curves, compared, unseen: separability.csv, dose_response.csv, dose_truth.csv, zero_shot_summary.csv.
+        scores, paired, curves: separability.csv, paired.csv, dose_response.csv.
+        compared, unseen, truth: dose_truth.csv, zero_shot_summary.csv, truth.csv, or None.
     """
-    used = scores[(scores["task"] == "C+ vs C-") & (scores["normalisation"] == "all")]
-    sentences = []
+    cuts = []
     for split in ("well", "plate"):
-        found = used[used["split"] == split].set_index("method")["accuracy"]
-        sentences.append(f"C+ against C-, {split}s held out: {_beside(found, percent)}.")
-    if unseen is None:
-        sentences.append("Unseen cell types were not looked at in this build.")
-    else:
-        sentences.append(f"Unseen cell types (simulated): {_beside(unseen.set_index('method')['accuracy'], percent)}.")
-    if compared is None:
-        sentences.append("Which compounds truly work is not known on this screen, so no ranking is judged.")
-    else:
-        auroc = compared.groupby("method")["auroc"].mean()
-        ranked = _beside(auroc, "{:.2f}".format)
-        sentences.append(f"Ranking of compounds, mean area under the ROC curve over cell types: {ranked}.")
-    mine = curves[curves["method"] == METHOD]
-    suspicious = int(mine["suspicious"].sum()) if "suspicious" in mine else 0
-    sentences.append(
-        f"{name(METHOD)} calls {int(mine['hit'].sum())} of {len(mine)} compounds hits (counted in each cell type), and"
-        f" {suspicious} suspicious: what they do may be to kill."
+        found = one_task(scores, split=split).set_index("method")["accuracy"]
+        cuts.append(f"with {split}s held out {_beside(found, percent, _ties(paired, split))}")
+    said = [f"**A straight cut.** C+ against C-, {'; '.join(cuts)}."]
+    if unseen is not None:
+        told = _beside(unseen.set_index("method")["accuracy"], percent)
+        said.append(f"**Cells it has never seen.** Four cell types: {told}.")
+    if compared is not None:
+        ranked = _beside(compared.groupby("method")["auroc"].mean(), "{:.2f}".format)
+        said.append(
+            f"**Which compounds help.** Their ranking, as an area under the ROC curve (one half is chance): {ranked}."
+        )
+    return points(*said, f"**Hits.** {_hits(curves, truth)}")
+
+
+def hardest(scores: pd.DataFrame, paired: pd.DataFrame | None, position: pd.DataFrame) -> Output:
+    """What an accuracy here has to be held against: untrained rows, and a machine that sees no image.
+
+    Args:
+        position: of `gandl_lib.evaluate.leaks.position`.
+    """
+    alone = position.query("split == 'well'")["accuracy"].iloc[0]
+    return say(
+        f"An accuracy alone. {_unbeaten(scores, paired)} The mere position of a well on its plate, without an image, "
+        f"reads {percent(alone)}. And a compound that kills can look like a cure."
     )
-    return points(*sentences)
 
 
-def _beside(values: pd.Series, show: Callable[[float], str]) -> str:
-    """GAN-DL's value, the untrained networks' and pixel statistics', and the best of all other rows."""
+def unlearnt(scores: pd.DataFrame, paired: pd.DataFrame | None) -> Output:
+    """GAN-DL beside all that has learnt nothing, on C+ against C-; nothing where there is no GAN-DL to compare."""
+    return say(_unbeaten(scores, paired) if METHOD in set(scores["method"]) else "")
+
+
+def _unbeaten(scores: pd.DataFrame, paired: pd.DataFrame | None) -> str:
+    found = one_task(scores).set_index("method")["accuracy"]
+    rows = [f"{name(m)} {percent(found[m])}" for m in BASELINES if m in found]
+    ties = _ties(paired, "well")
+    unbeaten = [name(m) for m in BASELINES if m in found and (found[m] >= found[METHOD] or ties.get(m, 0) > 0.05)]
+    verdict = (
+        f"**it is not told apart from, or lies behind, {listing(unbeaten)}**" if unbeaten else "it is ahead of all"
+    )
+    return (
+        f"On C+ against C- {name(METHOD)} reads {percent(found[METHOD])}, and what has learnt nothing "
+        f"{listing(rows)}: {verdict}."
+    )
+
+
+def on_real_cells(plate: pd.DataFrame, unseen: pd.DataFrame | None) -> Output:
+    """Real cells in three sentences, two where there is no RxRx1: a plate's doses, its controls, unseen cell types.
+
+    Args:
+        plate: real_plate.csv.
+        unseen: zero_shot_rxrx1_summary.csv, or None.
+    """
+    told = [_on_plate(plate)]
+    if unseen is not None:
+        n = unseen["n_wells"].iloc[0]
+        told.append(
+            f"On {n} wells of four cell types of RxRx1, by networks that were not trained on them, "
+            f"{_beside(unseen.set_index('method')['accuracy'], percent)}."
+        )
+    return points(f"**Real cells** ({', '.join(origin(plate))}). " + " ".join(told))
+
+
+def _on_plate(measured: pd.DataFrame) -> str:
+    """Two sentences on BBBC013: EC50s against the classical ones, and controls against the untrained network's."""
+    by = measured.drop_duplicates("method").set_index("method")
+    if METHOD not in by.index:
+        rest = listing([name(m) for m in by.index if not m.startswith("classical")])
+        return f"On a real plate, BBBC013, this build has no {name(METHOD)}, only {rest}."
+    agree = [m for m in by.index if not m.startswith("classical") and agreeing(measured, m)]
+    others = [name(m) for m in agree if m != METHOD]
+    ec50 = "agree with" if METHOD in agree else "**differ from**"
+    too = f", and so do those of {listing(others)}" if METHOD in agree and others else ""
+    z = _beside(by["z_prime"].drop(["classical-ratio"], errors="ignore"), "{:.2f}".format, best=False)
+    return (
+        f"On a real plate, BBBC013, the EC50s of both drugs read off {name(METHOD)}'s axis {ec50} those of a plain "
+        f"measurement{too}. How far its controls lie apart, as Z′: {z}; {by['z_prime']['classical']:.2f} by the "
+        "measurement."
+    )
+
+
+def _hits(curves: pd.DataFrame, truth: pd.DataFrame | None) -> str:
+    """Hits, rightly or wrongly so called, and how many killers were noticed."""
+    mine = curves[curves["method"] == METHOD]
+    called = mine[mine["hit"].astype(bool)]
+    each = f"{len(mine)} pairs of compound and cell type"
+    suspicious = int(mine["suspicious"].eq(True).sum()) if "suspicious" in mine else 0
+    kept = f" {count(suspicious, 'pair')} that would be hits by efficacy alone are set aside as suspicious."
+    if truth is None:
+        return f"{name(METHOD)} calls {count(len(called), 'hit')} among {each}.{kept}"
+    both = mine.merge(truth, on=["cell_type", "compound"], suffixes=("", "_true"))
+    effective, hit = both["effective"].astype(bool), both["hit"].astype(bool)
+    toxic, seen = both["toxic_uM"].notna(), both["suspect_from_uM"].notna() | both["toxic_from_uM"].notna()
+    return (
+        f"{name(METHOD)} calls {count(len(called), 'hit')} among {each}: {(hit & effective).sum()} of the "
+        f"{effective.sum()} that help, and {(hit & ~effective).sum()} wrongly, of which "
+        f"{(hit & ~effective & toxic).sum()} kill.{kept} Of {toxic.sum()} that kill it notices {(toxic & seen).sum()}."
+    )
+
+
+def _ties(paired: pd.DataFrame | None, split: str, task: str = "C+ vs C-") -> dict[str, float]:
+    """Method -> p-value of its difference from GAN-DL on the same wells."""
+    if paired is None:
+        return {}
+    rows = against(paired, METHOD, task)
+    return dict(rows[rows["split"] == split].set_index("other")["p_value"])
+
+
+def _beside(
+    values: pd.Series, show: Callable[[float], str], p: Mapping[str, float] | None = None, best: bool = True
+) -> str:
+    """GAN-DL's value, those of rows that have learnt nothing, and the best of all rows.
+
+    Bold is what has learnt nothing and is ahead of GAN-DL or level with it, or cannot be told from it by its p-value.
+    """
     values = values.drop("shuffled labels", errors="ignore").dropna()
-    if METHOD not in values:
-        return f"{name(METHOD)} has no value"
-    hardest = [m for m in (UNTRAINED, "gandl-random-blocks", INTENSITY) if m in values]
-    said = f"{name(METHOD)} {show(values[METHOD])}"
-    said += f", beside {listing([f'{name(m)} {show(values[m])}' for m in hardest])}" if hardest else ""
-    ahead = [m for m in hardest if values[m] >= values[METHOD]]
-    said += f"; **not ahead of {listing([name(m) for m in ahead])}**" if ahead else ""
-    best = values.idxmax()
-    return said + (f"; the best of all rows is {name(best)}, {show(values[best])}" if best != METHOD else "")
+    hardest, mine, parts = [m for m in BASELINES if m in values], values.get(METHOD, np.inf), []
+    for m in hardest:
+        tie = p is not None and p.get(m, 0) > 0.05 and values[m] < mine
+        part = f"{name(m)} {show(values[m])}" + (f" (p = {p[m]:.2g})" if tie else "")
+        parts.append(f"**{part}**" if tie or values[m] >= mine else part)
+    said = f"{name(METHOD)} {show(mine)}" if METHOD in values else f"{name(METHOD)} has no value"
+    said += f", beside {listing(parts)}" if parts else ""
+    first = values.idxmax() if len(values) else METHOD
+    said += f"; highest is {name(first)}, {show(values[first])}" if best and first not in (METHOD, *hardest) else ""
+    return said
 
 
 def what_this_is(made: Mapping[str, Any]) -> Output:
@@ -120,17 +230,6 @@ def what_this_is(made: Mapping[str, Any]) -> Output:
     else:
         kind = "The numbers of ours in this chapter are from real images."
     return say(kind, f"{name(METHOD)} was {seen}.")
-
-
-PUBLISHED = {
-    "gandl": "GAN-DL",
-    "supervised": "baseline",
-    "baseline": "baseline",
-    "imagenet-collapsed": "ImageNet-collapsed",
-    "imagenet-concatenated": "ImageNet-concatenated",
-    "convae": "ConvAE",
-}
-"""What the paper calls the counterparts of ours."""
 
 
 def beside_paper(
@@ -155,8 +254,17 @@ def beside_paper(
     return pd.DataFrame([*rows, {"method": "majority rate"} | shown])
 
 
+def columns_of_table_1(scores: pd.DataFrame) -> Output:
+    """Which columns of the paper's Table 1 this build has a row for, and which not."""
+    have = set(scores["method"])
+    wanted = {"gandl", "supervised", "imagenet-collapsed", "imagenet-concatenated"}
+    there, lacking = ([name(m) for m in PUBLISHED if m in wanted and (m in have) == is_] for is_ in (True, False))
+    missing = f"; **it lacks {listing(lacking)}**" if lacking else ""
+    return say(f"Of the columns of Table 1 this build has {listing(there)}{missing}.")
+
+
 def _sum(digest: str) -> str:
-    return f"sha256 {digest[:16]}…"
+    return f"sha256 {digest[:12]}…"
 
 
 def provenance(made: Mapping[str, Any]) -> pd.DataFrame:

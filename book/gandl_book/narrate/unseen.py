@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from gandl_book.figures.scores import PUBLISHED
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, VERDICTS, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import beside
-from gandl_lib.plots.words import METHOD, SHUFFLED, UNTRAINED, listing, method_scores, percent, percents, say
+from gandl_lib.plots.words import METHOD, SHUFFLED, UNTRAINED, listing, method_scores, percent, say
 
 
 def zero_shot(summary: pd.DataFrame | None, where: str) -> Output:
@@ -28,12 +29,14 @@ def zero_shot(summary: pd.DataFrame | None, where: str) -> Output:
 
 
 def zero_shot_table(summaries: Mapping[str, pd.DataFrame | None], published: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on unseen cell types: ours, a block a set of cells, then the paper's."""
-    blocks = [percents(t).assign(cells=title) for title, t in summaries.items() if t is not None]
-    paper = {"method": "paper: " + published["method"], "cells": "real RxRx1 cells"}
-    blocks.append(pd.DataFrame(paper | {"accuracy (95 %)": published["accuracy"].map(percent)}))
-    table = pd.concat(blocks, ignore_index=True)
-    return table[["cells", *table.columns.drop("cells")]]
+    """Accuracy on unseen cell types: a row a method, a column a set of cells, and one for what the paper has."""
+    ours = {theirs: name(method) for method, theirs in reversed(PUBLISHED.items())}
+    theirs = {ours.get(row.method, row.method): percent(row.accuracy) for row in published.itertuples()}
+    columns = {t: {name(m): str(s) for m, s in method_scores(x).items()} for t, x in summaries.items() if x is not None}
+    columns["the paper, real RxRx1 cells"] = theirs
+    methods = dict.fromkeys(method for column in columns.values() for method in column)
+    told = {title: [column.get(method) for method in methods] for title, column in columns.items()}
+    return pd.DataFrame({"method": list(methods)} | told)
 
 
 def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Output:
@@ -53,3 +56,23 @@ def ranks(summary: pd.DataFrame | None, where: str, method: str = METHOD) -> Out
         if groups[v]
     ]
     return say(f"On {where} {name(method)} reaches {mine}.", *parts)
+
+
+def mistaken(counts: pd.DataFrame | None, n: int = 2) -> pd.DataFrame | None:
+    """zero_shot.csv by method: how many sites are wrong, and the `n` commonest mistakes."""
+    if counts is None:
+        return None
+    rows = []
+    for method, one in counts[counts["method"] != SHUFFLED].groupby("method", sort=False):
+        wrong = one[one["true"] != one["predicted"]].nlargest(n, "count").query("count > 0")
+        columns = zip(wrong["true"], wrong["predicted"], wrong["count"], strict=True)
+        commonest = [f"{true} taken for {other} ({k:.0f})" for true, other, k in columns]
+        total = one.loc[one["true"] != one["predicted"], "count"].sum()
+        rows.append(
+            {
+                "method": name(method),
+                "wrong": f"{total:.0f} of {one['count'].sum():.0f}",
+                "commonest": "; ".join(commonest) or None,
+            }
+        )
+    return pd.DataFrame(rows)
