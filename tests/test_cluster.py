@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from built import ROOT, copy_of_project, snakemake
 from cluster import NODES, Cluster, missing
 
@@ -53,6 +54,15 @@ def project(folder: Path) -> Path:
     return folder
 
 
+def without(rows: tuple[str, ...], folder: Path) -> Path:
+    """Profile tiny with all of its tables and some rows less, which four parts of two screens each would embed."""
+    path = folder / "config" / "tiny.yaml"
+    profile = yaml.safe_load(path.read_text())
+    profile["methods"] = {name: row for name, row in profile["methods"].items() if name not in rows}
+    path.write_text(yaml.safe_dump(profile, sort_keys=False))
+    return folder
+
+
 def tables(folder: Path) -> dict[str, object]:
     import pandas as pd
 
@@ -64,7 +74,8 @@ def tables(folder: Path) -> dict[str, object]:
 
 
 def test_every_table_of_the_cluster_is_that_of_one_machine(cluster, tmp_path):
-    far, near = project(tmp_path / "far"), copy_of_project(tmp_path / "near")
+    left_out = ("gandl-random", "cell-count")
+    far, near = without(left_out, project(tmp_path / "far")), without(left_out, copy_of_project(tmp_path / "near"))
     assert submit(cluster, far, "tables").wait() == 0
     assert {job["node"] for job in cluster.jobs("COMPLETED")} == set(NODES), "both nodes worked"
     assert snakemake(near, "tables").returncode == 0
