@@ -84,7 +84,7 @@ def test_every_table_of_the_cluster_is_that_of_one_machine(cluster, tmp_path):
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-TARGET = "results/tiny/shards/unseen.zarr/zarr.json"
+DATA, TARGET = "results/tiny/data/unseen/metadata.csv", "results/tiny/shards/unseen.zarr/zarr.json"
 
 
 def bits(folder: Path) -> dict[str, bytes]:
@@ -147,6 +147,28 @@ def test_a_job_over_its_limit_says_so_and_the_next_run_ends_in_the_same_bits(clu
     assert not (folder / TARGET).exists()
     assert submit(cluster, folder, TARGET).wait(300) == 0
     assert bits(folder) == undisturbed
+
+
+def test_a_full_disk_is_named_and_the_next_run_ends_in_the_same_bits(cluster, tmp_path, undisturbed):
+    folder = project(tmp_path / "project")
+    disk = folder / "results"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mounted = subprocess.run(small, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be had here: {mounted.stderr.strip()}")
+    try:
+        process = submit(cluster, folder, TARGET, "--retries=0", stderr=subprocess.PIPE)
+        _, said = process.communicate(timeout=300)
+        logs = [path.read_text() for path in Path(folder, ".snakemake", "slurm_logs").rglob("*.log")]
+        assert process.returncode != 0 and "SLURM status is" in said, said
+        assert "No space left on device" in "".join(logs), logs
+        assert not (folder / TARGET).exists() and not (folder / DATA).exists()
+        subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+        assert submit(cluster, folder, TARGET).wait(300) == 0
+        assert bits(folder) == undisturbed
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_controller_that_is_restarted(cluster, tmp_path, undisturbed):
