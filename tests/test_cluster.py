@@ -113,7 +113,11 @@ def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
     folder = project(tmp_path / "project")
     process = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
     job = running(cluster, process)
-    dying = pids(cluster, job)  # asked of the node, while it answers
+    begun = time.monotonic()
+    while len(working := pids(cluster, job)) < 3:  # asked of the node, while it answers; more than the job's shell
+        assert time.monotonic() - begun < 60, working
+        time.sleep(0.1)
+    dying = keepers(working) + working
     cluster.kill(job["node"])
     for pid in dying:
         with contextlib.suppress(ProcessLookupError):
@@ -128,8 +132,20 @@ def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
 
 
 def pids(cluster: Cluster, job: dict[str, str]) -> list[int]:
-    lines = cluster.run("scontrol", "listpids", job["id"], "-N", job["node"], check=False).splitlines()[1:]
-    return [int(line.split()[0]) for line in lines]
+    """Processes that work for a job, as its node knows them; none where it is over."""
+    lines = cluster.run("scontrol", "listpids", job["id"], job["node"], check=False).splitlines()[1:]
+    return [pid for line in lines if (pid := int(line.split()[0])) > 1]
+
+
+def keepers(pids: list[int]) -> list[int]:
+    """The processes of Slurm's that look after these, and would tell the controller how they ended."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd"):
+                found.add(parent)
+    return [*found]
 
 
 @pytest.mark.parametrize("limit", ["mem_mb=40", "runtime=1"])
@@ -138,13 +154,15 @@ def test_a_job_over_its_limit_says_so_and_the_next_run_ends_in_the_same_bits(clu
     process = submit(cluster, folder, TARGET, "--retries=0", "--set-resources", f"simulate:{limit}", stderr=-1)
     if limit.startswith("runtime"):  # a minute is the shortest that Slurm knows: the job hangs
         job = running(cluster, process)
+        assert pids(cluster, job), "nothing to stop"
         while cluster.jobs("RUNNING") and process.poll() is None:
             for pid in pids(cluster, job):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
             time.sleep(1)
     _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode != 0 and "SLURM status is" in said, said
+    state = "TIMEOUT" if limit.startswith("runtime") else "SLURM status is"
+    assert process.returncode != 0 and state in said, said
     assert not (folder / TARGET).exists()
     assert submit(cluster, folder, TARGET).wait(PATIENCE_S) == 0
     assert bits(folder) == undisturbed
