@@ -113,10 +113,7 @@ def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
     folder = project(tmp_path / "project")
     process = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
     job = running(cluster, process)
-    begun = time.monotonic()
-    while len(working := pids(cluster, job)) < 3:  # asked of the node, while it answers; more than the job's shell
-        assert time.monotonic() - begun < 60, working
-        time.sleep(0.1)
+    working = at_work(cluster, job)  # asked of the node, while it answers
     dying = keepers(working) + working
     cluster.kill(job["node"])
     for pid in dying:
@@ -137,6 +134,15 @@ def pids(cluster: Cluster, job: dict[str, str]) -> list[int]:
     return [pid for line in lines if (pid := int(line.split()[0])) > 1]
 
 
+def at_work(cluster: Cluster, job: dict[str, str]) -> list[int]:
+    """Its processes, as soon as there are more than its shell."""
+    begun = time.monotonic()
+    while len(found := pids(cluster, job)) < 3:
+        assert time.monotonic() - begun < 60, f"job {job['id']} has but the processes {found}"
+        time.sleep(0.1)
+    return found
+
+
 def keepers(pids: list[int]) -> list[int]:
     """The processes of Slurm's that look after these, and would tell the controller how they ended."""
     found = set()
@@ -154,7 +160,7 @@ def test_a_job_over_its_limit_says_so_and_the_next_run_ends_in_the_same_bits(clu
     process = submit(cluster, folder, TARGET, "--retries=0", "--set-resources", f"simulate:{limit}", stderr=-1)
     if limit.startswith("runtime"):  # a minute is the shortest that Slurm knows: the job hangs
         job = running(cluster, process)
-        assert pids(cluster, job), "nothing to stop"
+        at_work(cluster, job)
         while cluster.jobs("RUNNING") and process.poll() is None:
             for pid in pids(cluster, job):
                 with contextlib.suppress(ProcessLookupError):
