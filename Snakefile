@@ -790,7 +790,8 @@ def chapter_needs(w):
     made = [*TABLES, *(f"shards/{s}.zarr" for s in SCREENS), *(f"runs/{m}" for m, s in (METHODS | SETUPS).items() if "images" in s)]
     made += [*("shards/mechanisms.zarr", "shards/cells.zarr") * bool(CYTOGAN), *(f"runs/cells-{model}" for model in LEARNT)]
     made += [f"data/{s}{part}" for s in SCREENS if "simulate" in SCREENS[s] for part in ("", "/truth.csv")]
-    made += ["shards/real_plate.zarr"] * bool(PLATE_ROWS)
+    made += ["shards/real_plate.zarr"] * bool(PLATE_ROWS) + [f"profiles/real_plate/{row}.h5ad" for row in PLATE_ROWS]
+    made += [f"profiles/cells/{model}.h5ad" for model in LEARNT | BESIDE]
     names = chapters.needs(Path(f"notebooks/{w.chapter}.py"))
     return [f"{R}/{chapters.target(n.rstrip('?'))}" for n in names if not n.endswith("?") or n[:-1] in made]
 

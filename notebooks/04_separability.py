@@ -44,6 +44,7 @@ published = ""  # profiles (.h5ad) to judge alone and without an image, say of R
 # %% tags=["remove-cell"]
 
 import numpy as np
+import pandas as pd
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need, paper, recorded
 from gandl_book.figures import show, table
@@ -290,14 +291,15 @@ print(f"{by_position:.1%} of the same held-out sites are right without an image"
 # %%
 position = leaks.position(methods[0], seed)
 np.testing.assert_allclose(by_position, position.query("split == 'well'")["accuracy"].iloc[0], atol=0.02)
-zones = leaks.zones(methods)
-narrate.leaks(position, zones)
+seen = pd.concat([leaks.zones(methods), leaks.sites(methods)])
+narrate.leaks(position, seen)
 
 # %% [markdown]
 # The better the first two numbers are, the less an accuracy on these wells proves; and holding out plates is no protection
 # where the columns are the same on every plate. Whether a network *uses* that is another matter: it sees cells, not
 # coordinates. It can only use position if position can be seen in the cells. That can be tested where nothing else differs,
-# among infected controls: are wells near the edge told from wells inside? The other lines say what each method knows of it.
+# among infected controls: are wells near the edge told from wells inside? The last line asks the same within a well, where two
+# sites share all that was done to them: is the first told from the last? What knows that knows the microscope.
 #
 # The real screen does not let one do better than that. In a new screen it costs nothing: scatter the controls.
 

@@ -73,13 +73,13 @@ plate = live if live is not None and "gandl" in set(live["method"]) else recorde
 made = json.loads(made_json.read_text())
 
 # %% [markdown]
-# ## In five sentences
+# ## In six points
 #
-# The first is about real cells, the others are about this build's screen. Bold is what has learnt nothing and still is ahead of
+# Two are about real cells, the others about this build's screen. Bold is what has learnt nothing and still is ahead of
 # GAN-DL, or level with it, or cannot be told from it.
 
 # %% tags=["hide-input", "on-real-cells"]
-narrate.on_real_cells(plate, real)
+narrate.on_real_cells(plate, real, recorded("real_cells"))
 
 # %% tags=["hide-input", "on-the-screen"]
 narrate.on_simulated(scores, paired, curves, compared, unseen, truth)

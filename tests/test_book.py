@@ -72,12 +72,19 @@ def test_chapters_begin_alike(source: Path) -> None:
 
 
 PRIMITIVE = {
+    "00_question": "infected[test].mean",
+    "01_data": "np.quantile",
     "02_training": "losses.r1",
+    "03_counterparts": "pretrained.network",
     "04_separability": "svm.fit",
     "05_dose_response": "dose_response.fit",
     "06_zero_shot": "LinearSVC",
+    "07_cytogan": "likeness.argmax",
+    "08_paradigms": "F.cosine_similarity",
     "09_own_screen": "screen.screen",
     "10_real_plate": "filters.threshold_otsu",
+    "11_hits": "hits",
+    "12_axis": "np.linalg.svd",
     "99_results": "narrate.on_simulated",
 }
 """What a chapter is about, and calls where a reader sees it."""

@@ -13,7 +13,7 @@ LEARNT = {"dcgan": 0.8, "vae": 0.3, "gandl": 0.85}
 
 def row(method, accuracy, protocol="NSC", recipe=moa.COMPARED[0], dataset="simulated", half=0.1):
     values = (method, protocol, accuracy, 48, round(48 * accuracy), accuracy - half, accuracy + half)
-    return dict(zip(moa.HEADER, (*values, accuracy, 24, 0.17, 0.15, recipe, dataset), strict=True))
+    return dict(zip(moa.HEADER, (*values, accuracy, 24, *values[-2:], 0.17, 0.15, recipe, dataset), strict=True))
 
 
 @pytest.fixture

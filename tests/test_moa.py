@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 from statsmodels.stats.proportion import proportion_confint
 
 from gandl_lib.datasets import bbbc021
@@ -74,6 +76,28 @@ def test_sphered_controls_have_no_direction_of_their_own(rng):
 def test_wilson_is_that_of_statsmodels():
     for k, n in ((86, 103), (0, 5), (5, 5)):
         np.testing.assert_allclose(moa.wilson(k, n), proportion_confint(k, n, method="wilson"), atol=1e-9)
+
+
+def test_doses_of_a_compound_are_drawn_together(rng):
+    """By ten doses that stand or fall together nobody knows more than by one of each."""
+    right, compound = np.array([True, False] * 4), np.arange(8)
+    once = moa.over_compounds(right, compound)
+    assert once == moa.over_compounds(np.repeat(right, 10), np.repeat(compound, 10))
+    low, high = moa.over_compounds(np.repeat(right, 10), np.arange(80))
+    assert once[0] < low < 0.5 < high < once[1]
+    assert moa.over_compounds(np.ones(8, bool), compound) == (1.0, 1.0)
+
+
+def test_without_controls_the_screen_is_taken_as_a_whole(screen):
+    """One dataset named and no DMSO: z-scores over all wells, as scikit-learn's, and 15 components, as its PCA."""
+    treated = screen[screen.obs["role"] == "treated"].copy()
+    scores, _ = moa.compare([named(treated, "a", False)], dataset="bbbc021-fields")
+    assert list(scores["recipe"].unique()) == list(moa.WITHOUT_CONTROLS) and set(scores["dataset"]) == {
+        "bbbc021-fields"
+    }
+    z = StandardScaler().fit_transform(treated.X.astype(float))
+    np.testing.assert_allclose(moa.WITHOUT_CONTROLS["z-score, screen as a whole"](treated), z, atol=1e-6)
+    np.testing.assert_allclose(np.abs(moa.leading(z, 3)), np.abs(PCA(3).fit_transform(z)), atol=1e-8)
 
 
 def test_what_cannot_be_asked_is_said(wells):

@@ -1,9 +1,17 @@
 """Figures and sentences of chapter 08 follow their tables."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from gandl_book import figures, narrate, paradigms
+
+from gandl_lib.methods.gandl import GANDL
+from gandl_lib.methods.gandl import PRESETS as GANDL_PRESETS
+from gandl_lib.methods.paradigms import BYOL, PRESETS
 
 
 def row(paradigm, augment=None, crops=None, published=None, d=0.2, auc=0.7, half=0.02, **more):
@@ -45,6 +53,50 @@ def test_a_winner_is_named_only_where_intervals_allow(table):
     assert "3 of the other 3 cannot be told" in text and "It cannot be told from GAN-DL" in text
     nothing = table.assign(normalised_d=np.nan)
     assert "cannot tell the d" in repr(narrate.paradigm_exam(nothing, "normalised_d", "d", "d"))
+
+
+def test_the_untrained_network_is_named_where_it_is_ahead(table):
+    more = pd.concat([table, pd.DataFrame([row("gandl-random", d=0.6)])], ignore_index=True)
+    assert "It falls below untrained GAN-DL, 0.60" in repr(narrate.paradigm_exam(more, "normalised_d", "d", "d"))
+    assert "untrained GAN-DL" not in repr(narrate.paradigm_exam(table, "normalised_d", "d", "d"))
+
+
+@pytest.mark.parametrize("size", ["quick", "paper"])
+def test_choices_are_those_of_the_run(size):
+    """What stands in the table is what the networks and optimisers have, and where nothing was changed, the paper's."""
+    config = PRESETS[f"{size}-augment-crops"]
+    setup = AnnData(np.zeros((1, 1)), uns={"provenance": json.dumps({"config": asdict(config), "n_seen": 64})})
+    told = narrate.choices_of_paradigms(setup).set_index("")
+    method = BYOL(config, 5)
+    assert told.loc["features", "this build"] == str(method.encoder.width)
+    betas = method.optimisers["adam"].defaults["betas"]
+    assert told.loc["Adam β₁, β₂", "this build"] == ", ".join(map(str, betas))
+    if size == "paper":
+        same = told.drop(["images seen", "end of training", "multi-crop, sides of the windows"])
+        same = same[same["paper"] != "not published"]
+        assert len(same) == 9 and (same["paper"] == same["this build"]).all()
+    assert narrate.choices_of_paradigms(None) is None
+
+
+def test_choices_of_gan_dl_are_those_of_the_run():
+    config = GANDL_PRESETS["tiny"]
+    told = narrate.choices(config, 5).set_index("")["this run"]
+    method = GANDL(config, 5)
+    betas = {tuple(adam.defaults["betas"]) for adam in method.optimisers.values()}
+    assert {told["Adam β₁, β₂"]} == {", ".join(f"{b:g}" for b in pair) for pair in betas}
+    widest = max(p.shape[0] for n, p in method.discriminator.named_parameters() if p.ndim == 4)
+    assert int(told["features of a layer, at most"]) == widest
+    assert int(told["steps from one path length to the next"]) == config.path_every
+
+
+def test_d_by_class_keeps_the_order_of_the_setups_and_ends_in_the_mean(table):
+    rows = [(m, c, k, d) for m in table["method"] for c in "AB" for k, d in (("all", 0.4), ("x", -0.001), ("y", 0.8))]
+    apart = pd.DataFrame(rows, columns=["method", "cell_type", "drug_class", "normalised_d"])
+    told = narrate.by_class(apart, table)
+    assert list(told["setup"]) == [figures.setup_name(r) for r in figures.tidy_setups(table).itertuples()]
+    assert list(told.columns) == ["setup", "x", "y", "mean"]
+    assert told.iloc[0, 1:].tolist() == ["0.00", "0.80", "0.40"]
+    assert narrate.by_class(apart[:0], table) is None
 
 
 def test_a_choice_helps_only_where_the_pairs_say_so(table):

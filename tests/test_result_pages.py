@@ -106,7 +106,7 @@ POSITION = pd.DataFrame({"split": ["well"], "accuracy": [0.97]})
 def test_what_is_hardest_to_beat_is_read_off_the_table():
     table = scores(gandl=0.95, gandl_random=0.8, gandl_random_blocks=0.94)
     tie = repr(narrate.hardest(table, paired("gandl-random-blocks", 0.4), POSITION))
-    assert "is not told apart from, or lies behind, all layers, untrained" in tie and "97.0 %" in tie
+    assert "is not told apart from, or lies behind, all untrained layers" in tie and "97.0 %" in tie
     clear = repr(narrate.hardest(table, paired("gandl-random-blocks", 0.001), POSITION))
     assert "is ahead of all" in clear and "is ahead of all" in repr(narrate.unlearnt(table, None))
     assert repr(narrate.unlearnt(table.query("method != 'gandl'"), None)) == ""
@@ -145,15 +145,20 @@ def plate(z_prime: float, untrained: float, ec50: float = 3.5) -> pd.DataFrame:
 
 
 def test_the_real_plate_in_short_says_when_training_added_nothing():
-    worse = repr(narrate.on_real_cells(plate(-0.7, -0.5), None))
-    assert "(this build" in worse and "(recorded)" in repr(narrate.on_real_cells(recorded("real_plate"), None))
+    cells = recorded("real_cells")
+    worse = repr(narrate.on_real_cells(plate(-0.7, -0.5), None, cells))
+    assert "(this build" in worse and "(recorded)" in repr(narrate.on_real_cells(recorded("real_plate"), None, cells))
     assert "agree with those of a plain measurement" in worse
     for z_prime, bold in ((-0.7, True), (0.4, False)):
-        text = narrate.on_real_cells(plate(z_prime, -0.5), None).bundle["text/markdown"]
+        text = narrate.on_real_cells(plate(z_prime, -0.5), None, cells).bundle["text/markdown"]
         assert ("**untrained GAN-DL -0.50**" in text) == bold and "untrained GAN-DL -0.50" in text
-    assert "differ from those of a plain measurement" in repr(narrate.on_real_cells(plate(0.4, -0.5, 30.0), None))
+    assert "differ from those of a plain measurement" in repr(
+        narrate.on_real_cells(plate(0.4, -0.5, 30.0), None, cells)
+    )
     small = plate(0, 0).query("method != 'gandl'")
-    assert "has no GAN-DL, only untrained GAN-DL" in repr(narrate.on_real_cells(small, None))
+    assert "has no GAN-DL, only untrained GAN-DL" in repr(narrate.on_real_cells(small, None, cells))
+    few = narrate.on_real_cells(small, None, cells).bundle["text/markdown"]
+    assert f"**Mechanisms of drugs** (recorded). {' '.join(narrate.real_cells_in_short(cells))}" in few
 
 
 def test_the_two_kinds_of_error_and_the_commonest_mistakes():

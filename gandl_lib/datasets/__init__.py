@@ -1,15 +1,15 @@
 """The screens this library can read: one module a layout, chosen by what lies in the folder.
 
 A folder with a `screen.toml` is somebody's own plate (`own`). BBBC021 and BBBC013 have tables of their own, whose names
-are enough to know them by. RxRx19a and RxRx1 are told apart by the header of `metadata.csv`. All are opened as a
-`Layout`.
+are enough to know them by. RxRx19a, RxRx1 and the parts of BBBC021 that others cut are told apart by the header of
+`metadata.csv`. All are opened as a `Layout`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gandl_lib.datasets import bbbc013, bbbc021, own, rxrx1, rxrx19a
+from gandl_lib.datasets import bbbc013, bbbc021, bbbc021_parts, own, rxrx1, rxrx19a
 from gandl_lib.datasets._recursion import METADATA, header, select
 from gandl_lib.datasets.layout import Layout, Sites
 
@@ -33,6 +33,8 @@ def open_layout(root: str | Path) -> Layout:
         return bbbc021.layout(root)
     if bbbc013.find(root):
         return bbbc013.layout(root)
+    if bbbc021_parts.find(root):
+        return bbbc021_parts.layout(root)
     path = root / METADATA
     if not path.is_file():
         raise ValueError(own.without_table(root))

@@ -1,67 +1,129 @@
-"""Hits without a positive control: does a compound at a dose do anything that its plate's negative controls do not?
+"""Which compounds do something? Several ways to call a hit, side by side in one table.
 
-Most screens have DMSO and compounds and nothing to say where cured cells should lie, so there is no axis. What is left
-is to ask, for each compound and dose, whether its wells could be negative controls. Two *callers* answer:
+For each compound and dose the question is whether its wells could be negative controls (C-) of their own plates. Each
+*caller* asks it in another way (`callers` has their formulas). Of any embedding:
 
-* `replicates`  Do its wells find each other among the controls? Their mean average precision (`evaluate.replicates`).
-* `distance`    Does it lie away from them? Per plate, the mean of its n_a wells minus that of the k_a controls;
-                averaged over plates with weights n_a to d; then the length of d by Mahalanobis, sqrt(d' S^-1 d). S is
-                the covariance of these wells about their plate's mean, shrunk as Ledoit & Wolf (2004) say, because
-                there are fewer wells than features. The compound's own wells are in S, so the distance grows less than
-                in proportion to a strong effect.
+* `distance`     Mahalanobis' distance from the controls.
+* `replicates`   mean average precision: its wells find each other among the controls.
+* `energy`       energy distance between its wells and the controls.
+* `ks`           the largest Kolmogorov-Smirnov statistic of a single feature.
+
+Where there are positive controls (C+), of which the axis and the signature know in which direction a cure lies:
+
+* `efficacy`     place on the axis from C- to C+ (`axes`), one-sided; with its 95 % t interval over wells.
+* `reversal`     earth mover's distance to C+ along the *signature*, the features in which C+ and C- differ (single
+                 Kolmogorov-Smirnov tests, 5 % false discoveries): 1 - distance / distance of C-, one-sided. 0 lies
+                 with C-, 1 with C+. 1 less this is the published reversal score's "on" part.
+* `off-signature`  earth mover's distance from C- along all other features: the "off" part, what changes *beside*.
+
+And the plain ones, for the methods that are one number or have one:
+
+* `brightness`   mean of the channels' mean intensities, of the method `intensity`.
+* `cell-count`   of the method `cell-count`.
 
 **How sure.** If a compound does nothing, its wells and the controls of its plate might have swapped labels. So labels
 are permuted among them, each plate by itself: all ways if they are no more than `PERMUTATIONS` + 1, else that many at
-random. p is the share of permutations, the true labels among them, that score as high as the true labels. S is the same
-whichever way labels fall, and so is the normalisation `all`; `controls` and `tvn` are fitted on other controls, which
-are not judged. So p holds for any number of wells and features, provided a plate's wells are alike but for what was
-added: an effect of position that sets controls apart (in columns of their own, say) is found like any other.
+random. p is the share of permutations, the true labels among them, that score as high as the true labels. All that a
+score takes from the wells besides their labels (covariance, means, normalisation `all`) is the same whichever way
+labels fall; `controls` and `tvn` are fitted on other controls, which are not judged. So p holds for any number of wells
+and features, provided a plate's wells are alike but for what was added: an effect of position that sets controls apart
+(in columns of their own, say) is found like any other.
+
+**Controls that taught cannot judge.** An axis, or a signature, fits the controls that it was made from better than any
+others, and a compound that does nothing would lie apart from them. The three callers that need C+ therefore compare
+with those C- only that no fit has seen, a quarter of all, and `n_controls` says how few that leaves.
 
 **How sure one can be.** p is never below `p_floor`, one over the number of permutations: a well on each of two plates
-with two controls each has 9, and nothing can be found. `q_value` is Benjamini & Hochberg's over the compounds and doses
-of one method, caller and cell type; a `hit` has q < 0.05. Where there is no p, or none that could make a hit, `reason`
-says why. A hit does *something*: what kills is a hit too.
+with two controls each has 9, and nothing can be found. Where there is no p, or none that could make a hit, `reason`
+says why.
 
-References: Kalinin et al. 2025 (mAP and permutations); Ledoit & Wolf 2004; Phipson & Smyth 2010 (no p is 0).
+**One rule for many.** `q_value` is Benjamini & Hochberg's over all compounds *and doses* of one method, caller and
+cell type; a `hit` has q < 0.05. Doses of a compound go up and down together, and so do compounds judged by the same
+controls; under such positive dependence the rule still holds (Benjamini & Yekutieli 2001). A hit of a caller that knows
+no C+ does *something*: what kills is a hit too.
+
+`DEFAULT` is the caller to take where nothing speaks for another; chapter 11 has the measurements that it was chosen by.
+
+References: Kalinin et al. 2025 (mAP and permutations); Ledoit & Wolf 2004; Szekely & Rizzo 2013 (energy); Westfall &
+Young 1993 (largest statistic); Phipson & Smyth 2010 (no p is 0); buscar, of the Way lab (on and off reversal scores).
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import warnings
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import stats
-from sklearn.covariance import ledoit_wolf_shrinkage
 from tqdm import tqdm
 
+from gandl_lib.evaluate import callers
+from gandl_lib.evaluate.axes import efficacy
 from gandl_lib.evaluate.reference import normalise_apart
 from gandl_lib.evaluate.replicates import GROUP
 from gandl_lib.profiles import aggregate, arms, by_method, is_negative_control
 from gandl_lib.splits import by_well
 
-CALLERS = ("replicates", "distance")
+OF_ANY = ("distance", "replicates", "energy", "ks")
+WITH_POSITIVE = ("efficacy", "reversal", "off-signature")
+OF_ONE_NUMBER = {"intensity": "brightness", "cell-count": "cell-count"}
+"""Method to the caller that it alone is asked by."""
+CALLERS = (*OF_ANY, *WITH_POSITIVE, *OF_ONE_NUMBER.values())
+DEFAULT = "distance"
+
 PERMUTATIONS = 9_999
 ALPHA = 0.05
-CHUNK = 4_000_000  # numbers at a time
 
-HEADER = ("method", "caller", *GROUP, "score", "by_chance", "p_value", "q_value", "hit", "p_floor", "n_wells",
-          "n_controls", "reason")  # fmt: skip
+HEADER = ("method", "caller", *GROUP, "score", "score_low", "score_high", "by_chance", "p_value", "q_value", "hit",
+          "p_floor", "n_wells", "n_controls", "reason")  # fmt: skip
 
 
-def hits(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Question:
+    """How a caller scores wells, by which numbers of them (N, D) or (N,), against which controls (N,) bool.
+
+    `reason` says why it cannot be asked, where that is so. `interval`: the score is a mean and has a t interval.
+    """
+
+    score: Callable[..., np.ndarray]
+    values: np.ndarray
+    controls: np.ndarray
+    reason: str = ""
+    interval: bool = False
+
+
+def hits(
+    profiles: AnnData | list[AnnData],
+    normalisation: str = "all",
+    seed: int = 0,
+    only: tuple[str, ...] = CALLERS,
+) -> pd.DataFrame:
     """One row a method, caller, cell type, compound and dose (NaN where none is known), with the columns `HEADER`.
 
-    `score` is a mean average precision or a distance, `by_chance` its mean over permutations; `n_controls` counts the
-    negative controls on the plates of the compound and dose.
+    `score` is what the caller measures (`score_low`, `score_high`: its 95 % interval, where it has one), `by_chance`
+    its mean over permutations; `n_controls` counts the negative controls it was compared with, on the plates of the
+    compound and dose.
+
+    Args:
+        profiles: one table a method; rows are sites or wells.
+        normalisation: of plates, a name from `profiles.NORMALISATIONS`.
+        seed: of permutations, and of the choice of controls that axis and signature are fitted on.
+        only: the callers to ask, of those that the profiles allow.
 
     Raises:
-        ValueError: bad profiles, or no treated well shares a plate with a negative control.
+        ValueError: bad profiles, an unknown caller, none that the profiles allow, or no treated well shares a plate
+            with a negative control.
     """
-    tables = []
+    if unknown := [caller for caller in only if caller not in CALLERS]:
+        raise ValueError(f"Unknown caller(s) {', '.join(unknown)}; choose from {', '.join(CALLERS)}.")
+    rows = []
     for method, p in by_method(profiles, ("well_id", "plate_id", "role", *GROUP)).items():
         normalised, reference = normalise_apart(p, normalisation, by_well(p.obs, seed=seed), seed)
         wells = aggregate(normalised[~reference])
@@ -74,55 +136,141 @@ def hits(profiles: AnnData | list[AnnData], normalisation: str = "all", seed: in
                 f"{method}: no treated well shares its plate with a negative control (C-, or untreated where a screen "
                 f"has no C-), so nothing can be judged; found wells {found}."
             )
-        rows = []
+        X = wells.X.astype(np.float64)
+        of_all = _of_any(method, p, X, negative)
+        learnt = _with_positive(p, obs, X, normalisation, seed) if set(only) & set(WITH_POSITIVE) else {}
         groups = obs[treated].groupby(GROUP, dropna=False, observed=True).groups
         for group, members in tqdm(groups.items(), desc=f"hits of {method}", disable=None):
             members = obs.loc[members].sort_values("well_id").index.to_numpy()
-            controls = obs[negative & np.isin(arm, arm[members])].sort_values("well_id").index.to_numpy()
-            pool = np.r_[members, controls]
-            rng = np.random.default_rng([seed, zlib.crc32("\n".join(obs["well_id"][pool]).encode())])
-            for caller, judged in zip(CALLERS, _judge(wells.X[pool], arm[pool], len(members), rng), strict=True):
+            beside = np.isin(arm, arm[members])
+            draws: dict[bytes, tuple] = {}  # callers that compare with the same controls share their permutations
+            for caller, question in (of_all | learnt.get(group[0], {})).items():
+                if caller not in only:
+                    continue
+                controls = np.flatnonzero(question.controls & beside)
+                controls = obs.loc[controls].sort_values("well_id").index.to_numpy()
+                pool = np.r_[members, controls]
+                if controls.tobytes() not in draws:
+                    rng = np.random.default_rng([seed, zlib.crc32("\n".join(obs["well_id"][pool]).encode())])
+                    draws[controls.tobytes()] = _labellings(arm[pool], len(members), rng)
+                judged = _judge(question, pool, arm[pool], len(members), *draws[controls.tobytes()])
                 rows.append({"method": method, "caller": caller, **dict(zip(GROUP, group, strict=True)), **judged})
-        tables.append(pd.DataFrame(rows))
-    table = pd.concat(tables, ignore_index=True)
-    table["q_value"] = np.nan
+    if not rows:
+        raise ValueError(f"The profiles allow none of the callers {', '.join(only)}; see gandl_lib/evaluate/hits.py.")
+    table = pd.DataFrame(rows).assign(q_value=np.nan)
     for _, tested in table[table["p_value"].notna()].groupby(["method", "caller", "cell_type"], observed=True):
         table.loc[tested.index, "q_value"] = stats.false_discovery_control(tested["p_value"], method="bh")
     table["hit"] = table["q_value"] < ALPHA
-    return table.sort_values(["method", "caller", *GROUP], kind="stable", ignore_index=True)[list(HEADER)]
+    order = table["caller"].map(CALLERS.index)
+    table = table.assign(order=order).sort_values(["method", "order", *GROUP], kind="stable", ignore_index=True)
+    return table[list(HEADER)]
 
 
-def _judge(X: np.ndarray, arm: np.ndarray, n: int, rng: np.random.Generator) -> list[dict]:
-    """A row for each of `CALLERS`: the first n of m wells X (m, D) are the compound's, the others controls."""
-    X, (arm, sizes) = X.astype(np.float64), np.unique(arm, return_inverse=True, return_counts=True)[1:]
-    n_controls = sizes - np.bincount(arm[:n], minlength=len(sizes))  # of each arm
-    compared = n_controls[arm] > 0
-    row = {"score": np.nan, "by_chance": np.nan, "p_value": np.nan, "p_floor": np.nan, "n_wells": n,
-           "n_controls": len(X) - n}  # fmt: skip
+# ---- what each caller measures ----
+
+
+def _of_any(method: str, p: AnnData, X: np.ndarray, negative: np.ndarray) -> dict[str, Question]:
+    """The callers that need no C+; X (N, D) are the normalised wells of p, which has a row a site."""
+    asked = {name: Question(getattr(callers, name), X, negative) for name in OF_ANY}
+    if X.shape[1] == 1:
+        asked["replicates"] = Question(callers.replicates, X, negative, "one number has no direction to agree in")
+    if method in OF_ONE_NUMBER:
+        # The first of each channel's statistics is its mean; a cell count is one number to begin with.
+        channels = len(json.loads(p.uns["provenance"]).get("limits", [0])) if method == "intensity" else 1
+        means = X[:, :: X.shape[1] // channels] if X.shape[1] % channels == 0 else X
+        asked[OF_ONE_NUMBER[method]] = Question(callers.difference, means.mean(axis=1), negative)
+    return asked
+
+
+def _with_positive(
+    p: AnnData, obs: pd.DataFrame, X: np.ndarray, normalisation: str, seed: int
+) -> dict[str, dict[str, Question]]:
+    """By cell type, the callers that need C+: axis and signature from controls that they are not compared with."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*(no axis|do not lie in order)")  # the rows say so
+            table = efficacy(p, normalisation, seed).set_index("well_id")
+    except ValueError:  # no cell type has enough controls of both kinds
+        return {}
+    table = table.reindex(obs["well_id"])
+    on_axis, split, role = table["efficacy"].to_numpy(), table["split"].to_numpy(), table["role"].to_numpy()
+    learnt = {}
+    for cell_type in table["cell_type"].dropna().unique():
+        mine = (table["cell_type"] == cell_type).to_numpy()
+        unseen = mine & (role == "C-") & (split == "test")
+        sick, healthy = (mine & (role == r) & (split == "train") for r in ("C-", "C+"))
+        p_values = np.ones(X.shape[1])
+        varies = X[sick | healthy].std(axis=0) > 0
+        p_values[varies] = stats.ks_2samp(X[sick][:, varies], X[healthy][:, varies], axis=0, method="asymp").pvalue
+        signature = stats.false_discovery_control(p_values) < ALPHA
+        unordered = "the axis does not order unseen controls" if np.isnan(on_axis[mine]).all() else ""
+        everything = "every feature is in the signature" if signature.all() else ""
+        learnt[cell_type] = {
+            "efficacy": Question(callers.mean, on_axis, unseen, unordered, interval=True),
+            "reversal": _reversal(X[:, signature], mine & (role == "C+"), sick, unseen),
+            "off-signature": Question(callers.earth_mover, X[:, ~signature], unseen, everything),
+        }
+    return learnt
+
+
+def _reversal(X: np.ndarray, well: np.ndarray, sick: np.ndarray, unseen: np.ndarray) -> Question:
+    """X (N, S) along the signature; `well` are the C+ wells, `sick` the C- wells that it was found with, (N,) bool."""
+    if not X.shape[1]:
+        return Question(callers.earth_mover, X, unseen, "no feature differs between C+ and C-")
+    target, k = X[well], int(sick.sum())
+    whole = callers.earth_mover(X[sick], np.zeros(k, int), np.arange(k)[None], to=target)[0]
+
+    def score(x: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return 1 - callers.earth_mover(x, arm, draws, to=target) / whole
+
+    return Question(score, X, unseen)
+
+
+# ---- how sure ----
+
+
+def _judge(
+    question: Question, pool: np.ndarray, arm: np.ndarray, n: int, draws: np.ndarray, every: bool
+) -> dict[str, object]:
+    """Score and p of one caller: the first n of the m wells `pool` are the compound's, the others controls.
+
+    Args:
+        arm: (m,) int, 0, 1, ...; draws, every: of `_labellings`.
+    """
+    row = {"score": np.nan, "score_low": np.nan, "score_high": np.nan, "by_chance": np.nan, "p_value": np.nan,
+           "p_floor": np.nan, "n_wells": n, "n_controls": len(pool) - n, "reason": question.reason}  # fmt: skip
+    if question.reason:
+        return row
+    arm = np.unique(arm, return_inverse=True)[1]
+    compared = np.bincount(arm[n:], minlength=arm.max() + 1)[arm] > 0  # (m,): its arm has controls
     if not compared[:n].any():
-        return [row | {"reason": "no negative control on its plates"} for _ in CALLERS]
-    draws, every = _labellings(arm, n, rng)  # (B, n), the true labels first
-    floor = 1 / len(draws)
-    low = "" if floor < ALPHA else f"{len(draws)} ways to give out the labels allow no p below {floor:.2g}"
-    rows = []
-    for caller in CALLERS:
-        if caller == "replicates" and n < 2:
-            rows.append(row | {"reason": "one well has no replicate to find"})
-            continue
-        scores = _agreement(X, arm, compared, draws) if caller == "replicates" else _distance(X, arm, compared, draws)
-        as_high = scores >= scores[0] - 1e-9 * max(abs(scores[0]), 1e-300)
-        by_chance = scores.mean() if every else scores[1:].mean()
-        rows.append(row | {"score": scores[0], "by_chance": by_chance, "p_value": as_high.mean(), "p_floor": floor,
-                           "reason": low})  # fmt: skip
-    return rows
+        return row | {"reason": "no negative control on its plates"}
+    if question.score is callers.replicates:  # a well without controls asks nothing, and is still a right answer
+        if n < 2:
+            return row | {"reason": "one well has no replicate to find"}
+    else:
+        draws = (np.cumsum(compared) - 1)[draws[:, compared[draws[0]]]]
+        pool, arm = pool[compared], np.unique(arm[compared], return_inverse=True)[1]
+    values = question.values[pool]
+    scores = question.score(values, arm, draws)
+    as_high = scores >= scores[0] - 1e-10 * max(np.abs(scores).max(), 1e-300)
+    row["score"], row["by_chance"] = scores[0], scores.mean() if every else scores[1:].mean()
+    row["p_value"], row["p_floor"] = as_high.mean(), 1 / len(draws)
+    if question.interval and draws.shape[1] > 1:
+        mine = values[draws[0]]
+        half = stats.t.ppf(1 - ALPHA / 2, len(mine) - 1) * mine.std(ddof=1) / math.sqrt(len(mine))
+        row["score_low"], row["score_high"] = scores[0] - half, scores[0] + half
+    if row["p_floor"] >= ALPHA:
+        row["reason"] = f"{len(draws)} ways to give out the labels allow no p below {row['p_floor']:.2g}"
+    return row
 
 
 def _labellings(arm: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """(B, n) int, the wells that are the compound's by each way to give out the labels within arms; are these all?
 
-    The first row is the truth, 0 ... n-1.
+    The first row is the truth, 0 ... n-1; columns go by arm.
     """
-    pools = [np.flatnonzero(arm == a) for a in range(arm.max() + 1)]
+    pools = [np.flatnonzero(arm == a) for a in np.unique(arm)]
     taken = [int((pool < n).sum()) for pool in pools]
     ways = math.prod(math.comb(len(pool), k) for pool, k in zip(pools, taken, strict=True))
     if ways <= PERMUTATIONS + 1:
@@ -135,56 +283,3 @@ def _labellings(arm: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.n
         for pool, k in zip(pools, taken, strict=True)
     ]
     return np.vstack([truth, np.concatenate(parts, axis=1)]), False
-
-
-def _agreement(X: np.ndarray, arm: np.ndarray, compared: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """(B,) mean average precision of each labelling, as `replicates.average_precision` has it of one query."""
-    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
-    similar = unit @ unit.T  # (m, m), [i, j] of answer i to query j
-    same = (arm[:, None] == arm) & ~np.eye(len(X), dtype=bool)
-    # Wells of a query's arm that are no further from it than the answer, whatever their label; then less the
-    # compound's among them, and the wrong ones are left.
-    everyone = np.empty(similar.shape, int)
-    for j in range(len(X)):
-        everyone[:, j] = same[:, j].sum() - np.searchsorted(np.sort(similar[same[:, j], j]), similar[:, j])
-    B, n = draws.shape
-    k = np.arange(1, n)[:, None]
-    scores = np.empty(B)
-    step = max(1, CHUNK // n**3)
-    for start in range(0, B, step):
-        at = draws[start : start + step]
-        i, j = at[:, :, None], at[:, None, :]
-        answers = similar[i, j]  # (b, n, n)
-        ours = ((answers[:, :, None] >= answers[:, None]) & same[i, j][:, :, None]).sum(axis=1)  # (b, n, n)
-        above = np.where(np.eye(n, dtype=bool), np.inf, everyone[i, j] - ours)
-        above = np.sort(above, axis=1)[:, :-1]  # (b, n-1, n): the query itself is no answer
-        precision = (k / (k + above)).mean(axis=1)  # (b, n)
-        asks = compared[at]
-        scores[start : start + step] = (precision * asks).sum(axis=1) / asks.sum(axis=1)
-    return scores
-
-
-def _distance(X: np.ndarray, arm: np.ndarray, compared: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """(B,) distance of each labelling, as this module's docstring has it.
-
-    About its arm's mean, a compound's sum is minus that of the controls, so that the difference of the means in an arm
-    of m_a wells is m_a / k_a times the compound's mean.
-    """
-    means = np.stack([np.bincount(arm, column) for column in X.T], axis=1) / np.bincount(arm)[:, None]  # (arms, D)
-    X = (X - means[arm]) * compared[:, None]
-    n_members = np.bincount(arm[draws[0]], minlength=arm.max() + 1)
-    n_arm = np.bincount(arm)
-    factor = np.where(compared, n_arm[arm] / np.maximum(n_arm - n_members, 1)[arm], 0) / compared[draws[0]].sum()
-    used = X[compared]
-    if not used.any():
-        return np.zeros(len(draws))
-    shrinkage = ledoit_wolf_shrinkage(used, assume_centered=True)
-    U, s, _ = np.linalg.svd(X, full_matrices=False)  # wells differ in these directions only
-    mean_variance = (s**2).sum() / len(used) / X.shape[1]
-    variance = (1 - shrinkage) * s**2 / len(used) + shrinkage * mean_variance
-    keep = s > s[0] * max(X.shape) * np.finfo(np.float32).eps
-    W = factor[:, None] * U[:, keep] * s[keep] / np.sqrt(variance[keep])  # (m, r)
-    total = np.zeros((len(draws), W.shape[1]))
-    for members in draws.T:
-        total += W[members]
-    return np.linalg.norm(total, axis=1)

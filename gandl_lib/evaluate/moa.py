@@ -9,9 +9,10 @@ that is most like it by cosine,
 NSC lets a treatment find a neighbour that was stained on the same day. For NSCB only treatments count whose mechanism
 occurs in another batch at all; both numbers of treatments are in the table.
 
-Intervals are Wilson's, on treatments as if they were independent; doses of one compound are not, so they are too narrow
-if anything. `compound_accuracy` counts compounds, right where most of their doses are. The majority rate guesses the
-mechanism with most treatments; shuffled mechanisms are dealt anew to compounds a hundred times.
+Intervals are Wilson's, on treatments as if they were independent; doses of one compound are not, so they are too
+narrow if anything. `compounds_low` and `compounds_high` draw compounds anew instead, each with all its doses,
+neighbours as they were found. `compound_accuracy` counts compounds, right where most of their doses are. The majority
+rate guesses the mechanism with most treatments; shuffled mechanisms are dealt anew to compounds a hundred times.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from sklearn.covariance import ledoit_wolf
 from gandl_lib.profiles import aggregate, arms, by_method, is_negative_control, normalise
 
 HEADER = ("method", "protocol", "accuracy", "n_treatments", "n_correct", "ci_low", "ci_high", "compound_accuracy",
-          "n_compounds", "majority_rate", "shuffled", "recipe", "dataset")  # fmt: skip
+          "n_compounds", "compounds_low", "compounds_high", "majority_rate", "shuffled", "recipe",
+          "dataset")  # fmt: skip
 CONFUSION_HEADER = ("method", "protocol", "true", "predicted", "count", "recipe", "dataset")
 PROTOCOLS = ("NSC", "NSCB")
 _TREATMENT = ["compound", "concentration_uM"]
 N_SHUFFLES = 100
+N_BOOTSTRAP = 2000
 
 
 # ---- normalisation ----
@@ -110,6 +113,26 @@ COMPARED = ("z-score on DMSO", "sphered")
 """The recipes by which methods are compared: with nine of each, the luckiest would win."""
 
 
+def _whole(p: AnnData) -> np.ndarray:
+    """Each feature less its mean and by its spread over all wells of the screen."""
+    X = p.X.astype(float)
+    sd = X.std(axis=0)
+    return (X - X.mean(axis=0)) / np.where(sd > 1e-9, sd, np.inf)
+
+
+def leading(X: np.ndarray, n: int = 15) -> np.ndarray:
+    """(N, D) on their first `n` principal components, (N, min(n, D))."""
+    X = X - X.mean(axis=0)
+    return X @ np.linalg.svd(X, full_matrices=False)[2][:n].T
+
+
+WITHOUT_CONTROLS: dict[str, Callable[[AnnData], np.ndarray]] = {
+    "z-score, screen as a whole": _whole,
+    "the same, 15 components": lambda p: leading(_whole(p)),
+}
+"""By which methods are compared where plates have no DMSO to be taken out on: what plates do stays in."""
+
+
 # ---- the exam ----
 
 
@@ -176,7 +199,8 @@ def moa(X: np.ndarray, obs: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, 
             by_chance.append(np.mean((dealt[place] == dealt)[possible]))
         majority = pd.Series(mechanism[possible]).value_counts(normalize=True).max()
         n, k = len(right), int(right.sum())
-        rows.append((protocol, k / n, n, k, *wilson(k, n), per_compound.mean(), len(per_compound), majority,
+        rows.append((protocol, k / n, n, k, *wilson(k, n), per_compound.mean(), len(per_compound),
+                     *over_compounds(right, table["compound"].to_numpy()[possible], seed), majority,
                      np.mean(by_chance)))  # fmt: skip
         pairs = pd.DataFrame({"true": mechanism[possible], "predicted": mechanism[place][possible]})
         counts.append(pairs.value_counts().reset_index().assign(protocol=protocol))
@@ -190,14 +214,26 @@ def wilson(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     return (p + w / 2 - half) / (1 + w), (p + w / 2 + half) / (1 + w)
 
 
-def compare(profiles: list[AnnData], seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def over_compounds(right: np.ndarray, compound: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the share of treatments that are right, compounds drawn with replacement."""
+    counts = pd.DataFrame({"right": right, "n": 1}).groupby(compound).sum().to_numpy()  # (compounds, 2)
+    drawn = np.random.default_rng(seed).integers(0, len(counts), (N_BOOTSTRAP, len(counts)))
+    k, n = counts[drawn].sum(axis=1).T
+    return tuple(np.quantile(k / n, [0.025, 0.975]))
+
+
+def compare(profiles: list[AnnData], seed: int = 0, dataset: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`moa` of every method's profiles, of real cells and of simulated ones, by recipes.
 
     Rows that are parts of a well (sites, cells) are averaged to wells first. Several methods of one dataset are
-    compared by `COMPARED`; one alone is looked at by all of `RECIPES`.
+    compared by `COMPARED`, or by `WITHOUT_CONTROLS` where a plate has fewer than two control wells; one alone is looked
+    at by all of `RECIPES`.
 
     Args:
-        profiles: one a method, of "simulated" images where their provenance says so, else "real".
+        profiles: one a method.
+        seed: of shuffles and intervals.
+        dataset: what the tables call the screen, if it is one; else "simulated" where the profiles' provenance says
+            so, and "real".
 
     Returns:
         Tables with the columns `HEADER` and `CONFUSION_HEADER`.
@@ -207,14 +243,19 @@ def compare(profiles: list[AnnData], seed: int = 0) -> tuple[pd.DataFrame, pd.Da
     """
     profiles = list(by_method(profiles, ("well_id", "plate_id", "role", "batch", "moa", *_TREATMENT)).values())
     made = [json.loads(p.uns["provenance"]) for p in profiles]
-    datasets = ["simulated" if one.get("simulated") else "real" for one in made]
+    datasets = [dataset or ("simulated" if one.get("simulated") else "real") for one in made]
     scores, counts = [], []
-    for p, one, dataset in zip(profiles, made, datasets, strict=True):
+    for p, one, of in zip(profiles, made, datasets, strict=True):
         wells = aggregate(p, "well_id")
-        for recipe in RECIPES if datasets.count(dataset) == 1 else COMPARED:
-            found = moa(RECIPES[recipe](wells), wells.obs, seed)
+        per_plate = pd.Series(is_negative_control(wells.obs)).groupby(wells.obs["plate_id"].to_numpy()).sum()
+        if per_plate.min() < 2 and dataset is not None:
+            recipes = WITHOUT_CONTROLS
+        else:
+            recipes = RECIPES if datasets.count(of) == 1 else {recipe: RECIPES[recipe] for recipe in COMPARED}
+        for recipe, prepared in recipes.items():
+            found = moa(prepared(wells), wells.obs, seed)
             for tables, table in zip((scores, counts), found, strict=True):
-                tables.append(table.assign(method=one["method"], recipe=recipe, dataset=dataset))
+                tables.append(table.assign(method=one["method"], recipe=recipe, dataset=of))
     return (
         pd.concat(scores, ignore_index=True)[list(HEADER)],
         pd.concat(counts, ignore_index=True)[list(CONFUSION_HEADER)],

@@ -17,6 +17,7 @@ from gandl_lib.methods.intensity import Intensity
 from gandl_lib.methods.mae import MAE
 from gandl_lib.methods.paradigms import BYOL, Autoencoder, Regularised, Untrained, Weak
 from gandl_lib.methods.supervised import Supervised
+from gandl_lib.methods.texture import Texture
 from gandl_lib.methods.transformer import Transformer
 
 METHODS: dict[str, type[Method]] = {
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "gandl-random": RandomGANDL,
     "contrad": ContraD,
     "intensity": Intensity,
+    "texture": Texture,
     "cell-count": CellCount,
     "supervised": Supervised,
     "imagenet-collapsed": ImageNetCollapsed,

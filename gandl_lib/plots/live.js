@@ -93,7 +93,7 @@
     const heads = [...grid.tHead.rows[0].cells];
     const value = (row, k) => {
       const text = row.cells[k].textContent.trim();
-      const number = parseFloat(text.replace(/[<>]/g, "").replace("−", "-"));
+      const number = parseFloat(text.replace(/[<>]|,(?=\d{3})/g, "").replace("−", "-"));
       return Number.isNaN(number) ? (text === "–" ? null : text.toLowerCase()) : number;
     };
     heads.forEach((head, k) => {

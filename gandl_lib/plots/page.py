@@ -44,6 +44,7 @@ METHODS = {
     "gandl-random-blocks": SKY,
     "contrad": "#7A5CFF",
     "intensity": ORANGE,
+    "texture": "#8C4A2F",
     "cell-count": "#7F7F00",
     "supervised": VERMILLION,
     "imagenet-collapsed": "#999933",
@@ -68,6 +69,7 @@ MARKERS = {
     "gandl-random-blocks": "h",
     "contrad": "P",
     "intensity": "^",
+    "texture": "p",
     "cell-count": "1",
     "supervised": "*",
     "imagenet-collapsed": "d",
@@ -96,8 +98,18 @@ SVG_LIMIT = 400_000
 ALT_LIMIT = 300
 NEUTRAL = {"#000000": "ink", "#ffffff": "paper", "#e3e3e3": "grid", "#eeeeee": "grid"}
 """What is black, white and nearly white in a drawing is that of the page: CSS variables `--fig-ink` and so on."""
-DARK = {"#661100": "#d98a6f", "#882255": "#d878a8", "#332288": "#9a8df0", "#117733": "#4fb870", "#0072b2": "#4aa8e0",
-        "#7f7f00": "#b5b53a", "#7a5cff": "#a08cff", "#999933": "#b9b955", "#aa4499": "#cc77bb"}  # fmt: skip
+DARK = {
+    "#661100": "#d98a6f",
+    "#882255": "#d878a8",
+    "#332288": "#9a8df0",
+    "#117733": "#4fb870",
+    "#0072b2": "#4aa8e0",
+    "#7f7f00": "#b5b53a",
+    "#7a5cff": "#a08cff",
+    "#999933": "#b9b955",
+    "#aa4499": "#cc77bb",
+    "#8c4a2f": "#c08a6c",
+}
 """What a dark page shows instead of colours too dark for it, as `--fig-661100` and so on."""
 DARK_STYLE = "; ".join(
     ["--fig-ink: #e4e4e6", "--fig-paper: transparent", "--fig-grid: #3a3d42"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gandl_lib.evaluate.hits import DEFAULT
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import (
@@ -330,34 +331,38 @@ def usable(tables: Mapping[str, pd.DataFrame]) -> Output:
 
 
 def hits_without_axis(table: pd.DataFrame, method: str = METHOD) -> Output:
-    """What `gandl evaluate hits` found, in words."""
-    part = table[table["method"] == method]
-    sentences = []
-    for caller, one in part.groupby("caller", sort=False):
-        what = {"replicates": "By the agreement of replicates", "distance": "By distance from the negative controls"}
-        judged = one["p_value"].notna()
-        called = one[one["hit"].astype(bool)]
-        floor = one["p_floor"].max()
-        sentences.append(
-            f"{what.get(caller, caller)} {count(len(called), 'dose')} of "
-            f"{called['compound'].nunique()} compounds stand "
-            f"out, among {judged.sum()} judged (5 % false discoveries; with so few wells no p can be "
-            f"below {floor:.2g})."
-        )
+    """What `gandl evaluate hits` found, in words: by the default caller, and beside it the others."""
+    part = table[(table["method"] == method) & table["p_value"].notna()]
+    one = part[part["caller"] == DEFAULT]
+    called = one[one["hit"].astype(bool)]
+    sentences = [
+        f"By {DEFAULT} from the negative controls, the default caller, {count(len(called), 'dose')} of "
+        f"{called['compound'].nunique()} compounds stand out, among {len(one)} judged (5 % false discoveries)"
+        + (f"; with so few wells no p can be below {one['p_floor'].max():.2g}." if len(one) else ".")
+    ]
+    others = part[part["caller"] != DEFAULT].groupby("caller", sort=False)["hit"].sum()
+    if len(others):
+        sentences.append(f"Other callers: {listing([f'{caller} {n:.0f}' for caller, n in others.items()])}.")
     return say(*sentences)
 
 
 def hits_without_axis_table(table: pd.DataFrame, method: str = METHOD, n: int = 25) -> pd.DataFrame:
-    """hits.csv for readers: the clearest first."""
-    part = table[(table["method"] == method) & table["p_value"].notna()].sort_values(["q_value", "p_value"])[:n]
+    """hits.csv for readers: by the default caller, the clearest first, and who else calls them."""
+    part = table[(table["method"] == method) & table["p_value"].notna()]
+    dose = part["compound"] + "\n" + part["concentration_uM"].astype(str) + "\n" + part["cell_type"]
+    others = part[(part["caller"] != DEFAULT) & part["hit"].astype(bool)]
+    also = others["caller"].groupby(dose).agg(", ".join)
+    part = part[part["caller"] == DEFAULT].sort_values(["q_value", "p_value"])[:n]
     return pd.DataFrame(
         {
             "compound": part["compound"],
             "dose (µM)": part["concentration_uM"],
-            "judged by": part["caller"],
-            "score (by chance)": [f"{s:.2f} ({c:.2f})" for s, c in zip(part["score"], part["by_chance"], strict=True)],
+            f"{DEFAULT} (by chance)": [
+                f"{s:.2f} ({c:.2f})" for s, c in zip(part["score"], part["by_chance"], strict=True)
+            ],
             "q": part["q_value"].map("{:.2g}".format),
             "stands out": part["hit"].astype(bool),
+            "also called by": dose[part.index].map(also),
         }
     )
 

@@ -24,10 +24,11 @@ NAMES = {
     "gandl-random": "untrained GAN-DL",
     "random_weights": "untrained network",
     "gandl-blocks": "all layers of GAN-DL",
-    "gandl-random-blocks": "all layers, untrained",
+    "gandl-random-blocks": "all untrained layers",
     "contrad": "ContraD",
     "intensity": "intensity statistics",
     "cell-count": "cell count",
+    "texture": "texture statistics",
     "classical": "classical measurement",
     "classical-ratio": "the same, no logarithm",
     "supervised": "supervised baseline",
@@ -42,6 +43,7 @@ NAMES = {
     "wgan-gp": "WGAN-GP",
     "vae": "VAE",
     "dcgan-random": "untrained DCGAN",
+    "vae-random": "untrained VAE",
 }
 """How methods are called in figures and text; others go by their own name."""
 
@@ -65,12 +67,12 @@ def name(method: str) -> str:
 
 
 def thousands(n: float) -> str:
-    """A whole number, `305 520`."""
-    return f"{n:,.0f}".replace(",", "\u2009")
+    """A whole number, `305,520`, as the chapters' own text has it."""
+    return f"{n:,.0f}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """So many significant digits, without powers of ten where these are enough: 0.123, 130, 12 300, 2.1e-07."""
+    """So many significant digits, without powers of ten where these are enough: 0.123, 130, 12,300, 2.1e-07."""
     if np.isnan(value):
         return "–"
     if np.isinf(value):

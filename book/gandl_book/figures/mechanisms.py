@@ -16,6 +16,7 @@ from gandl_lib.cells import NUCLEUS, segment
 from gandl_lib.plots.images import composite, montage, picture, shown, unit
 from gandl_lib.plots.page import (
     BLACK,
+    CYCLE,
     GREY,
     PALE,
     YELLOW,
@@ -145,7 +146,7 @@ def exam(scores: pd.DataFrame | None, paper: pd.DataFrame | None = None) -> Figu
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1.02), xlabel="mechanisms found, with 95 % interval")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
     marks = [Line2D([], [], linestyle="", marker="o", color=BLACK, mfc="white" if k else BLACK, label=recipe)
              for k, recipe in enumerate(recipes)]  # fmt: skip
     if paper is not None:
@@ -187,4 +188,45 @@ def latent_effect(tried: pd.DataFrame | None) -> Figure:
     marks = [Line2D([], [], color=BLACK, label="direction found"), Line2D([], [], color=GREY, lw=0.9, label="random")]
     figure.legend(handles=marks, loc="outside lower center", ncols=2)
     figure.alt = f"Changes at a whole step of the direction found, beside random ones of its length: {in_words(words)}."
+    return figure
+
+
+@drawn
+def real_training(table: pd.DataFrame | None, bars: tuple[str, ...] = ("texture", "intensity")) -> Figure:
+    """Treatments right against crops seen: untrained seeds as dots at 0, a line a trained seed; a panel a tap.
+
+    Args:
+        table: rows of real_cells.csv on the fields, by one protocol, normalisation and number of components.
+        bars: variants that stand as lines across.
+    """
+    if table is None or table.empty:
+        return empty()
+    taps = {"penultimate": "as published: before the verdict", "all blocks": "all blocks together"}
+    networks = list(dict.fromkeys(table.loc[table["layer"].isin(list(taps)), "variant"]))
+    figure, grid = canvas(3.1, 1, 2, sharey=True)
+    words = {}
+    for axes, (layer, title) in zip(grid[0], taps.items(), strict=True):
+        for i, bar in enumerate(bars):
+            value = table.loc[table["variant"] == bar, "correct"].iloc[0]
+            axes.axhline(value, color=(BLACK, GREY)[i], linestyle=("--", ":")[i], linewidth=1.2, label=name(bar))
+            words[name(bar)] = f"{value:.0f}"
+        for i, network in enumerate(networks):
+            rows, colour = table[(table["variant"] == network) & (table["layer"] == layer)], CYCLE[i]
+            before = rows[rows["n_seen"] == 0]
+            shift = 0.02 * (i - (len(networks) - 1) / 2) * max(table["n_seen"].max(), 1)
+            axes.plot(np.full(len(before), shift), before["correct"], "o", mfc="none", mec=colour, label=network)
+            for _, line in rows.groupby("seed"):
+                if line["n_seen"].max() > 0:
+                    axes.plot(line["n_seen"] + shift, line["correct"], marker="o", color=colour, linewidth=1)
+            words[f"{title}, {network}"] = ", ".join(
+                f"{part['correct'].min():.0f} to {part['correct'].max():.0f} after {n} crops"
+                for n, part in rows.groupby("n_seen")
+            )
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("pictures seen")
+        axes.grid(axis="y")
+    grid[0][0].set_ylabel(f"treatments right, of {table['of'].max():.0f}")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.alt = f"Treatments right, of {table['of'].max():.0f}, against crops seen: {in_words(words)}."
     return figure

@@ -8,10 +8,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
 
 from gandl_lib.plots.page import BLACK, CHANNELS, CYCLE, GREY, ROLES, WHITE, WIDTH, canvas, drawn, in_words
 from gandl_lib.wells import letters, place
+
+MARKS = {"C+": "+", "C-": "_", "UV": "x"}
+"""Of controls, inside their squares: colour alone tells nothing to some."""
 
 
 @drawn
@@ -29,6 +32,9 @@ def plate_map(wells: pd.DataFrame, plate_id: str) -> Figure:
         image[rows, columns] = matplotlib.colors.to_rgb(ROLES[role])
     figure, ((axes,),) = canvas(0.75 + WIDTH * size[0] / size[1] * 0.95)
     axes.pcolormesh(np.arange(size[1] + 1) + 0.5, np.arange(size[0] + 1), image, edgecolor="white", linewidth=0.4)
+    for role, mark in MARKS.items():
+        rows, columns = at[(plate["role"] == role).to_numpy()].T
+        axes.plot(columns + 1, rows + 0.5, mark, color="white", markersize=4, markeredgewidth=0.9)
     axes.invert_yaxis()
     axes.set_aspect("equal")
     columns = sorted(set(at[plate["role"].isin(["C+", "UV"]).to_numpy(), 1] + 1))
@@ -38,8 +44,14 @@ def plate_map(wells: pd.DataFrame, plate_id: str) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set(xlabel="column", ylabel="row", title=f"plate {plate_id}")
     counts = plate["role"].value_counts()
-    handles = [Patch(color=ROLES[role], label=f"{role} ({counts[role]})") for role in roles]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(roles))
+    square = {"marker": "s", "markersize": 9, "linestyle": "", "markeredgecolor": "none"}
+    mark = {"markersize": 6, "linestyle": "", "color": "white", "markeredgewidth": 1.2}
+    labels = [f"{role} ({counts[role]})" for role in roles]
+    handles = [
+        (Line2D([], [], color=ROLES[role], **square), Line2D([], [], marker=MARKS.get(role, ""), **mark))
+        for role in roles
+    ]
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(roles))
     figure.alt = (
         f"Map of plate {plate_id}, a square a well: {in_words({r: str(counts[r]) for r in roles})} wells. "
         f"C+ and UV lie in columns {', '.join(map(str, columns))} only."

@@ -4,6 +4,17 @@ Every function takes a table as the workflow writes it and returns what a notebo
 chapters, reports and tests use is here by its name.
 """
 
+from gandl_book.narrate.calling import (
+    advice,
+    agreement,
+    called,
+    error_rates,
+    floors,
+    power_table,
+    real_doses,
+    real_source,
+    what_callers_ask,
+)
 from gandl_book.narrate.comparison import (
     beside_each_other,
     cost_table,
@@ -34,6 +45,7 @@ from gandl_book.narrate.doses import (
     truth_table,
     turned,
 )
+from gandl_book.narrate.explain import axis_effects, axis_moves, beside_axis
 from gandl_book.narrate.mechanisms import (
     arithmetic,
     budget,
@@ -51,6 +63,8 @@ from gandl_book.narrate.mechanisms import (
 )
 from gandl_book.narrate.paradigms import (
     beside_paper_paradigms,
+    by_class,
+    choices_of_paradigms,
     clusters_found,
     costs,
     flaws,
@@ -60,6 +74,15 @@ from gandl_book.narrate.paradigms import (
     setups,
 )
 from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
+from gandl_book.narrate.real_mechanisms import (
+    asked,
+    chosen_elsewhere,
+    real_cells_in_short,
+    real_pixels,
+    real_pixels_source,
+    real_pixels_table,
+    training_on_real_cells,
+)
 from gandl_book.narrate.results import (
     beside_paper,
     columns_of_table_1,

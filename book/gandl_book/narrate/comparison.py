@@ -174,20 +174,18 @@ def beside_each_other(scores: pd.DataFrame, task: str = "C+ vs C-") -> pd.DataFr
     return wide.assign(k=order).sort_values("k").drop(columns="k")
 
 
-def replicates(table: pd.DataFrame | None) -> Output:
-    """How much better than by chance replicates find each other, all doses and the highest one."""
+def replicates(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """How well replicates find each other, a row a method: over all doses, at the highest one, and by chance."""
     if table is None or table.empty:
-        return say("This build has no replicates to look at.")
-    top = table[table["concentration_uM"] == table["concentration_uM"].max()]
-    sentences = []
-    for method, part in table.groupby("method", sort=False):
-        high = top[top["method"] == method]
-        found, chance = part[["mean_average_precision", "by_chance"]].mean()
-        sentences.append(
-            f"{name(method)}: mAP {found:.2f} over all compounds and doses, "
-            f"{high['mean_average_precision'].mean():.2f} at the highest dose (a random ranking: {chance:.2f})."
-        )
-    return points(*sentences)
+        return None
+    top = table["concentration_uM"] == table["concentration_uM"].max()
+    by_method = table.groupby("method", sort=False)
+    shown = {
+        "all doses": by_method["mean_average_precision"].mean(),
+        "highest dose": table[top].groupby("method")["mean_average_precision"].mean(),
+        "random ranking": by_method["by_chance"].mean(),
+    }
+    return pd.DataFrame(shown).rename(name, axis=0).rename_axis("method").reset_index()
 
 
 def one_task(table: pd.DataFrame | None, task: str = "C+ vs C-", split: str = "well") -> pd.DataFrame | None:

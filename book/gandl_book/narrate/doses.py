@@ -211,7 +211,7 @@ def hits_with_doubts(curves: pd.DataFrame, method: str = METHOD, n: int = 12) ->
                 "called": "hit" if row.hit else "suspicious" if _suspicious(row) else "no hit",
                 "suspect from (µM)": doubt,
                 "off the axis": _measured(row, "off_axis", lambda x: number(x, 2)),
-                "cells, of C-": _measured(row, "cells", "{:.0%}".format),
+                "cells, of C-": _measured(row, "cells", lambda share: f"{100 * share:.0f} %"),
                 "efficacy": f"{row.efficacy_max:.2f}",
                 "EC50 (µM)": f"{number(row.ec50_uM, 2)} ({interval(row)})" if np.isfinite(row.ec50_uM) else censored,
             }

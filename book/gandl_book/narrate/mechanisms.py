@@ -12,7 +12,8 @@ from gandl_lib.evaluate.scores import BEATS, BELOW, VERDICTS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import INTENSITY, count, listing, method_scores, percent, points, say
 
-RANDOM = "dcgan-random"
+RANDOM = ("dcgan-random", "gandl-random")
+"""Networks before their first step, each beside those that begin like it."""
 PUBLISHED = {"CytoGAN DCGAN": "dcgan", "CytoGAN WGAN": "wgan-gp", "CytoGAN LSGAN": "lsgan", "CytoGAN VAE": "vae"}
 """How the paper's table calls models that are built here."""
 NO_IMAGES = "**Not part of this build**: its profile trains no models of cells."
@@ -31,10 +32,10 @@ def of_recipes(fresh: pd.DataFrame | None, recorded: pd.DataFrame) -> pd.DataFra
 def where_moa_comes_from(fresh: pd.DataFrame | None) -> Output:
     """Whether the rows on real cells were made in this build or are the recorded ones."""
     if fresh is not None and (fresh["dataset"] == "real").any():
-        return say("The first half's table was made in this build, from the published profiles of real cells.")
+        return say("The first table was made in this build, from the published profiles of real cells.")
     return say(
-        "**The profiles are not on this machine** (`GANDL_DATA`), so the first half shows the table of a recorded run",
-        "on them, `book/reference/moa_bbbc021.csv`.",
+        "**The profiles are not on this machine** (`GANDL_DATA`), so the first table is that of a recorded run on",
+        "them, `book/reference/moa_bbbc021.csv`.",
     )
 
 
@@ -123,13 +124,13 @@ def models(scores: pd.DataFrame | None) -> Output:
             for recipe, rows in part.groupby("recipe", sort=False)
         }
         (recipe, found), *others = by_recipe.items()
-        learnt = [method for method in found if method not in (RANDOM, INTENSITY)]
+        learnt = [method for method in found if method not in (*RANDOM, INTENSITY)]
         top, row = max(learnt, key=lambda m: found[m].value), part.iloc[0]
         text = (
             f"**{row['protocol']}**, {row['n_treatments']} treatments, {recipe}: most by {name(top)}, {found[top]}; the"
             f" largest mechanism has {percent(row['majority_rate'])}, chance is {percent(row['shuffled'])}."
         )
-        for bar in [method for method in (RANDOM, INTENSITY) if method in found]:
+        for bar in [method for method in (*RANDOM, INTENSITY) if method in found]:
             groups = {v: [name(m) for m in learnt if verdict(found[m], found[bar]) == v] for v in VERDICTS}
             stands = [f"{listing(groups[v])} {_verb(v, len(groups[v]))} it" for v in VERDICTS if groups[v]]
             text += f" Beside {name(bar)}, {found[bar]}: {'; '.join(stands)}."
@@ -169,7 +170,7 @@ def confused(counts: pd.DataFrame | None, scores: pd.DataFrame | None, protocol:
         return None
     recipe = scores["recipe"].iloc[0]
     rows = scores[(scores["protocol"] == protocol) & (scores["recipe"] == recipe)]
-    rows = rows[~rows["method"].isin([RANDOM, INTENSITY])]
+    rows = rows[~rows["method"].isin([*RANDOM, INTENSITY])]
     best = rows.loc[rows["accuracy"].idxmax(), "method"]
     wanted = {"dataset": "simulated", "method": best, "recipe": recipe, "protocol": protocol}
     return counts[np.logical_and.reduce([counts[column] == value for column, value in wanted.items()])]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from gandl_book import figures
+from gandl_lib.evaluate.distances import ALL
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, count, listing, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, points, say
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 def setups(table: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +56,8 @@ def _setup_scores(table: pd.DataFrame, value: str, ends: str) -> dict[str, Score
 
 
 def _two_digits(score: Score) -> str:
-    return f"{score.value:.2f} ({score.low:.2f} to {score.high:.2f})"
+    value, low, high = (f"{round(float(x), 2) + 0.0:.2f}" for x in (score.value, score.low, score.high))  # no -0.00
+    return f"{value} ({low} to {high})"
 
 
 def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Output:
@@ -75,7 +83,7 @@ def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Outp
         )
     else:
         sentences.append("Every other setup falls below it.")
-    others = {other: other for other in (name(METHOD), name(INTENSITY), "shuffled features")}
+    others = {other: other for other in (*map(name, (METHOD, UNTRAINED, INTENSITY)), "shuffled features")}
     for other, called in ({"untrained encoder": "the untrained encoder"} | others).items():
         if other in scores:
             how = {BEATS: "beats", SAME: "cannot be told from", BELOW: "falls below"}[
@@ -109,6 +117,57 @@ def paradigm_choices(table: pd.DataFrame, value: str, ends: str, what: str) -> O
     if sentences:
         sentences.append("The chance of another start of training is not in these intervals.")
     return say(*sentences)
+
+
+def choices_of_paradigms(setup: AnnData | None) -> pd.DataFrame | None:
+    """What the paper states of its setups, what it leaves open, and what this build uses.
+
+    Args:
+        setup: the profiles of any of the trained setups; its provenance has the configuration.
+    """
+    if setup is None:
+        return None
+    import torch
+
+    from gandl_lib.methods.paradigms import AUGMENT_SHARE, WINDOWS
+
+    made = json.loads(setup.uns["provenance"])
+    c, open_ = made["config"], "not published"
+    adam = torch.optim.Adam([torch.zeros(1)])
+    rows = [
+        ("maps after the four convolutions", "64, 32, 16, 8", ", ".join(map(str, c["widths"]))),
+        ("image side (pixels)", "64", c["resolution"]),
+        ("features", "2048", c["widths"][3] * (c["resolution"] // 4) ** 2),
+        ("hidden layer of the classifier", "256", c["hidden"]),
+        ("hidden layer of BYOL's projector and predictor", "2048", c["projector_hidden"]),
+        ("BYOL's projection", "64", c["projection"]),
+        ("BYOL's slow copy keeps of itself", "0.8", c["ema"]),
+        ("Adam learning rate", "0.0001", f"{c['learning_rate']:g}"),
+        ("Adam β₁, β₂", open_, ", ".join(map(str, adam.defaults["betas"]))),
+        ("batch", "256", c["batch"]),
+        ("images seen", "770000, 50 times", made["n_seen"]),
+        ("end of training", "early stopping", "after so many images"),
+        ("multi-crop, sides of the windows", "2 of 1/2, 2 of 1/4", ", ".join(f"{share:g}" for share in WINDOWS)),
+        ("augmentation, side of the resized crop", open_, "{:g} to {:g}".format(*AUGMENT_SHARE)),
+    ]
+    return pd.DataFrame(rows, columns=["", "paper", "this build"]).astype(str)
+
+
+def by_class(distances_: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame | None:
+    """d of every class of drugs, means over cell lines, a row a setup, in the order of paradigms.csv.
+
+    The last column is the mean over the classes that do something, which is what paradigms.csv has.
+    """
+    if distances_.empty:
+        return None
+    wide = distances_.pivot_table(index="method", columns="drug_class", values="normalised_d", observed=True)
+    wide = wide[[*(kind for kind in wide if kind != ALL), *(kind for kind in wide if kind == ALL)]]
+    named = {row.method: figures.setup_name(row) for row in figures.tidy_setups(table).itertuples()}
+    wide = (
+        wide.reindex([method for method in named if method in wide.index]).rename(named).rename(columns={ALL: "mean"})
+    )
+    words = (wide.round(2) + 0.0).map("{:.2f}".format)  # no -0.00
+    return words.rename_axis("setup").rename_axis(None, axis=1).reset_index()
 
 
 def inert_drugs(distances_: pd.DataFrame) -> Output:

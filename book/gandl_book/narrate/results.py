@@ -12,6 +12,7 @@ from gandl_book.figures import against
 from gandl_book.figures.scores import PUBLISHED
 from gandl_book.narrate.comparison import one_task
 from gandl_book.narrate.real import agreeing
+from gandl_book.narrate.real_mechanisms import real_cells_in_short
 from gandl_book.origins import origin
 from gandl_lib.evaluate.scores import Score
 from gandl_lib.plots.page import Output, name
@@ -131,12 +132,13 @@ def _unbeaten(scores: pd.DataFrame, paired: pd.DataFrame | None) -> str:
     )
 
 
-def on_real_cells(plate: pd.DataFrame, unseen: pd.DataFrame | None) -> Output:
-    """Real cells in three sentences, two where there is no RxRx1: a plate's doses, its controls, unseen cell types.
+def on_real_cells(plate: pd.DataFrame, unseen: pd.DataFrame | None, mechanisms: pd.DataFrame) -> Output:
+    """Real cells, a point each: a plate's doses and controls (and unseen cell types), then mechanisms of drugs.
 
     Args:
         plate: real_plate.csv.
         unseen: zero_shot_rxrx1_summary.csv, or None.
+        mechanisms: `recorded("real_cells")`.
     """
     told = [_on_plate(plate)]
     if unseen is not None:
@@ -145,7 +147,10 @@ def on_real_cells(plate: pd.DataFrame, unseen: pd.DataFrame | None) -> Output:
             f"On {n} wells of four cell types of RxRx1, by networks that were not trained on them, "
             f"{_beside(unseen.set_index('method')['accuracy'], percent)}."
         )
-    return points(f"**Real cells** ({', '.join(origin(plate))}). " + " ".join(told))
+    return points(
+        f"**A plate, and other cells** ({', '.join(origin(plate))}). {' '.join(told)}",
+        f"**Mechanisms of drugs** ({', '.join(origin(mechanisms))}). {' '.join(real_cells_in_short(mechanisms))}",
+    )
 
 
 def _on_plate(measured: pd.DataFrame) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gandl_lib.evaluate.leaks import ZONE
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import percent, points, say, spread
+from gandl_lib.plots.words import count, listing, percent, points, say, spread
 
 
 def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
@@ -27,20 +26,30 @@ def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([wide, pd.DataFrame([{"method": "time, as they lie = 1", "held out": "", **price}])])
 
 
-def leaks(position: pd.DataFrame, zones: pd.DataFrame) -> Output:
-    """What position alone can do, and whether the images know it (evaluate/leaks.py)."""
+def leaks(position: pd.DataFrame, seen: pd.DataFrame) -> Output:
+    """What position alone can do, and which methods know where a well, or a site in it, lies (evaluate/leaks.py).
+
+    Args:
+        position: of `leaks.position`.
+        seen: of `leaks.zones`, `leaks.sites`, or both; a point a task.
+    """
     alone = {row.split: Score.of(row) for row in position.itertuples()}
     sentences = [
         f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
         for split, score in alone.items()
     ]
-    for row in zones.itertuples():
-        score = Score.of(row)
-        knows = "no sign of knowing where a well lies"
-        if verdict(score, row.majority_rate) == BEATS:
-            knows = "**it knows to some degree where a well lies**, and part of its other scores may come from there"
-        majority = percent(row.majority_rate)
-        sentences.append(f"{ZONE}, by {name(row.method)}: {score}, majority rate {majority}: {knows}.")
+    for task, rows in seen.groupby("task", sort=False):
+        knowing = [row for row in rows.itertuples() if verdict(Score.of(row), row.majority_rate) == BEATS]
+        told = f"**{task}**, majority rate {percent(rows['majority_rate'].iloc[0])}: "
+        if not knowing:
+            told += f"{count(len(rows), 'method')} asked, and no sign that any knows."
+        else:
+            said = listing([f"{name(row.method)} ({Score.of(row)})" for row in knowing])
+            told += (
+                f"**known to some degree** to {said}, and part of their other scores may come from there; no sign of "
+                f"it in {len(rows) - len(knowing)} of {len(rows)}."
+            )
+        sentences.append(told)
     return points(*sentences)
 
 

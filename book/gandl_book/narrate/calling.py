@@ -1,0 +1,172 @@
+"""Which hits to believe: chapter 11. Every conclusion is made from the table it follows from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from gandl_lib.evaluate.hits import ALPHA, CALLERS, DEFAULT, OF_ANY, PERMUTATIONS, WITH_POSITIVE
+from gandl_lib.plots.page import Output, name
+from gandl_lib.plots.words import listing, points, say
+
+ASKS = {
+    "distance": "How far are the means, in units of how wells scatter? (Mahalanobis, shrunken covariance)",
+    "replicates": "Do its wells find each other among the controls? (mean average precision)",
+    "energy": "Are its wells and the controls one cloud? (energy distance)",
+    "ks": "Does any single feature differ? (Kolmogorov-Smirnov, largest of all)",
+    "efficacy": "How far on the way from C- to C+? (axis, one-sided)",
+    "reversal": "How much of the signature is undone? (earth mover's distance to C+, one-sided)",
+    "off-signature": "What changes beside the signature? (earth mover's distance from C-)",
+    "brightness": "Is it brighter or dimmer? (mean of the channels' means)",
+    "cell-count": "Are there fewer cells, or more?",
+}
+
+
+def what_callers_ask() -> pd.DataFrame:
+    """A line a caller."""
+    needs = {c: "C-" for c in CALLERS} | {c: "C-, C+" for c in WITH_POSITIVE}
+    return pd.DataFrame([{"caller": c, "its question": ASKS[c], "needs": needs[c]} for c in CALLERS])
+
+
+def floors(controls: tuple[int, ...] = (4, 8, 16, 32), wells: tuple[int, ...] = (1, 2, 3, 4)) -> pd.DataFrame:
+    """The smallest p that there can be: wells of a dose on one plate among its controls."""
+    rows = []
+    for m in controls:
+        ways = {n: min(math.comb(m + n, n), PERMUTATIONS + 1) for n in wells}
+        rows.append({"C- wells": m, **{f"{n} well{'s' * (n > 1)}": f"{1 / w:.2g}" for n, w in ways.items()}})
+    return pd.DataFrame(rows)
+
+
+def called(table: pd.DataFrame, truth: pd.DataFrame | None) -> Output:
+    """How many doses each caller calls on a live screen, and how many of them by the truth do nothing."""
+    inert = set()
+    if truth is not None:
+        still = truth[~truth["effective"].astype(bool) & truth["toxic_uM"].isna()]
+        inert = set(zip(still["cell_type"], still["compound"], strict=True))
+    said, wrong = [], []
+    for caller in [c for c in CALLERS if c in set(table["caller"])]:
+        one = table[(table["caller"] == caller) & table["hit"].astype(bool)]
+        said.append(f"{caller} {len(one)}")
+        if n_inert := sum(pair in inert for pair in zip(one["cell_type"], one["compound"], strict=True)):
+            wrong.append(f"{caller} {n_inert}")
+    n = table.groupby("caller").size().max()
+    hits = f"Of {n} compounds and doses each caller calls hits (q < {ALPHA:g}): {listing(said)}."
+    if truth is None:
+        return say(hits)
+    return say(hits, f"Of compounds that do nothing are {listing(wrong) if wrong else 'none of them'}.")
+
+
+def _rows(table: pd.DataFrame, measure: str, method: str, controls: int, replicates: int) -> pd.DataFrame:
+    wanted = {"measure": measure, "method": method, "controls": controls, "replicates": replicates}
+    return table[np.logical_and.reduce([table[k] == v for k, v in wanted.items()])]
+
+
+def error_rates(table: pd.DataFrame) -> Output:
+    """Do p-values keep their promise on what does nothing?"""
+    fpr = table[table["measure"] == "fpr"]
+    broken = fpr[fpr["low"] > ALPHA]
+    held = f"In {len(fpr) - len(broken)} of {len(fpr)} combinations of method, caller and design the interval of the "
+    held += f"false-positive rate reaches {100 * ALPHA:g} % or lies below it."
+    if broken.empty:
+        return say(held, "**No caller breaks its promise.**")
+    worst = broken.sort_values("value").iloc[-1]
+    names = listing(sorted(set(broken["caller"])))
+    return say(
+        held,
+        f"**Above it: {names}**, at worst {100 * worst['value']:.0f} % ({worst['caller']} by {name(worst['method'])}, "
+        f"{worst['controls']:.0f} controls, {worst['replicates']:.0f} wells).",
+        "All doses of a draw are compared with the same few controls, so that one unlucky set of them moves all p "
+        "together: over many screens 5 % hold, in a single one much more or nothing may be called.",
+    )
+
+
+def power_table(table: pd.DataFrame, controls: int = 32, replicates: int = 3) -> pd.DataFrame:
+    """A line a method and caller: power by effect in percent, with intervals."""
+    part = table[(table["measure"] == "power") & (table["controls"] == controls) & (table["replicates"] == replicates)]
+    rows = []
+    for (method, caller), one in part.groupby(["method", "caller"], sort=False):
+        by = one.set_index("effect")
+        cells = {
+            e: "{:.0f} ({:.0f} to {:.0f})".format(*(100 * by.loc[e, column] for column in ("value", "low", "high")))
+            for e in ("slight", "half", "strong", "kills")
+            if e in by.index
+        }
+        rows.append({"method": name(method), "caller": caller, **cells})
+    return pd.DataFrame(rows)
+
+
+def agreement(table: pd.DataFrame, method: str, controls: int = 32, replicates: int = 3) -> pd.DataFrame:
+    """Cohen's kappa of every pair of callers."""
+    part = _rows(table, "kappa", method, controls, replicates)
+    both = pd.concat([part, part.rename(columns={"caller": "other", "other": "caller"})])
+    order = [c for c in CALLERS if c in set(both["caller"])]
+    wide = both.pivot_table(index="caller", columns="other", values="value").reindex(index=order, columns=order)
+    wide = wide.map(lambda v: "" if np.isnan(v) else f"{round(v, 2) + 0.0:.2f}")  # + 0.0: no -0.00
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def best(table: pd.DataFrame, among: tuple[str, ...], method: str, controls: int, effect: str = "strong") -> pd.Series:
+    """Power of each caller of `among`, the highest first."""
+    part = _rows(table, "power", method, controls, 3)
+    part = part[(part["effect"] == effect) & part["caller"].isin(among)]
+    return part.set_index("caller")["value"].sort_values(ascending=False)
+
+
+def advice(table: pd.DataFrame, method: str = "gandl") -> Output:
+    """What to take by default, from the powers at equal error."""
+    counts = sorted(table.loc[table["measure"] == "power", "controls"].dropna().unique().astype(int))
+    said = []
+    for m in (counts[0], counts[-1]):
+        with_, without = best(table, WITH_POSITIVE, method, m), best(table, OF_ANY, method, m)
+        if with_.empty or without.empty:
+            continue
+        said.append(
+            f"**{m} C- wells a plate.** With a positive control: {with_.index[0]} finds {100 * with_.iloc[0]:.0f} % of "
+            f"the strong effects; without one: {without.index[0]} {100 * without.iloc[0]:.0f} %"
+            + (
+                f", and {DEFAULT} {100 * without[DEFAULT]:.0f} %."
+                if DEFAULT in without and without.index[0] != DEFAULT
+                else "."
+            )
+        )
+    kills = best(table, CALLERS, method, counts[-1], "kills")
+    if {"efficacy", DEFAULT} <= set(kills.index):
+        fooled = kills["efficacy"] > 2 * ALPHA
+        said.append(
+            f"**What kills is not what cures.** Of doses that kill, {DEFAULT} calls {100 * kills[DEFAULT]:.0f} % and "
+            f"efficacy {100 * kills['efficacy']:.0f} %: "
+            + (
+                "neither p tells death from a cure, "
+                if fooled
+                else "the axis tells the two apart here, the distance not, "
+            )
+            + "and a hit has to be looked at beside the axis and by its number of cells (chapter 05) before it is good."
+        )
+    said.append(
+        f"`gandl screen` therefore calls by efficacy where there are both controls (chapter 05), and by **{DEFAULT}** "
+        "where there is no C+; it names the caller in its report, and shows the others beside it."
+    )
+    return points(*said)
+
+
+def real_source(live: bool) -> Output:
+    """Where the numbers of the real plate come from."""
+    if live:
+        return say("**Live:** these rows were computed by this page, from the profiles of chapter 10.")
+    return say("**Recorded:** this build had no BBBC013; the rows are those of `book/reference/hits_bbbc013.csv`.")
+
+
+def real_doses(table: pd.DataFrame) -> pd.DataFrame:
+    """A line a method and caller: the doses of each drug that it calls hits, lowest first."""
+    rows = []
+    order = {c: k for k, c in enumerate(CALLERS)}
+    for (method, caller), one in table.groupby(["method", "caller"], sort=False):
+        row = {"method": name(method), "caller": caller, "order": order[caller]}
+        for drug, part in one.groupby("compound"):
+            factor, unit = (1000, "nM") if drug == "Wortmannin" else (1, "µM")
+            hit = part[part["hit"].astype(bool)]["concentration_uM"] * factor
+            row[f"{drug}, {unit}"] = f"{len(hit)} of {len(part)}, from {hit.min():.3g}" if len(hit) else "none"
+        rows.append(row | {"smallest p": f"{one['p_floor'].min():.2g}"})
+    return pd.DataFrame(rows).drop(columns="order")

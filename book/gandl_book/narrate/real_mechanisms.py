@@ -1,0 +1,195 @@
+"""Mechanisms from real pixels: who finds them, and whether training helped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from gandl_lib.plots.page import Output, name
+from gandl_lib.plots.words import listing, points, say
+
+FIELDS, CELLS = "bbbc021-fields", "bbbc021-cells"
+SCREENS = {FIELDS: "fields", CELLS: "single cells"}
+TAPS = {"penultimate": "the published tap", "all blocks": "all blocks together"}
+PLATE, SHIPPED, DEFAULT = "bbbc013", "shipped", "default"
+
+
+def real_pixels_source(provenance: dict[str, Any]) -> Output:
+    """That the rows are recorded, of when, and after how much training."""
+    crops = provenance["crops_seen"].get("gandl", 0)
+    return say(
+        f"**Recorded** on {provenance['finished']} (`benchmarks/real_mechanisms.py`), for trainings take longer than a",
+        f"page: on single cells every model saw {provenance['cells_seen_in_training']:,} cells, on fields GAN-DL saw",
+        f"{crops:,} crops. No weights trained on BBBC021 are shipped: its licence excludes commercial use.",
+    )
+
+
+def real_pixels(scores: pd.DataFrame) -> Output:
+    """A sentence a screen (NSC, first recipe): who finds most, and each learnt method beside itself untrained."""
+    sentences = []
+    for dataset, part in scores[scores["protocol"] == "NSC"].groupby("dataset", sort=False):
+        rows = part[part["recipe"] == part["recipe"].iloc[0]].set_index("method")
+        top = rows["n_correct"].idxmax()
+        text = (
+            f"**{SCREENS[dataset].capitalize()}**, {rows['n_treatments'].iloc[0]} treatments by"
+            f" {rows['n_compounds'].iloc[0]} compounds: most by {name(top)}, {_right(rows.loc[top])}; mechanisms dealt"
+            f" at random {100 * rows['shuffled'].iloc[0]:.0f} %, the largest one"
+            f" {100 * rows['majority_rate'].iloc[0]:.0f} %."
+        )
+        for learnt, beside in PAIRS.items():
+            if {learnt, beside} <= set(rows.index):
+                gain = int(rows.loc[learnt, "n_correct"] - rows.loc[beside, "n_correct"])
+                found = f"{name(learnt)} finds {rows.loc[learnt, 'n_correct']}, {_more(gain)} untrained."
+                text += f" {found[0].upper()}{found[1:]}"
+        apart = [name(m) for m in rows.index if rows.loc[m, "compounds_high"] < rows.loc[top, "compounds_low"]]
+        text += (
+            f" Intervals leave no doubt about {listing(apart)} only."
+            if apart
+            else " No interval lies wholly below its interval."
+        )
+        sentences.append(text)
+    return points(*sentences)
+
+
+PAIRS = {
+    "dcgan": "dcgan-random",
+    "lsgan": "dcgan-random",
+    "wgan-gp": "dcgan-random",
+    "vae": "vae-random",
+    "gandl": "gandl-random",
+    "gandl-blocks": "gandl-random-blocks",
+}
+"""Who is the untrained self of whom."""
+
+
+def _right(row: pd.Series) -> str:
+    return f"{row['n_correct']} ({100 * row['compounds_low']:.0f} to {100 * row['compounds_high']:.0f} %)"
+
+
+def _more(gain: int) -> str:
+    return f"{abs(gain)} {'more than' if gain > 0 else 'fewer than'}" if gain else "as many as"
+
+
+def real_pixels_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a screen, method and recipe; a column a protocol."""
+    rows = []
+    for (dataset, method, recipe), part in scores.groupby(["dataset", "method", "recipe"], sort=False):
+        by = part.set_index("protocol")
+        rows.append(
+            {
+                "screen": SCREENS[dataset],
+                "method": name(method),
+                "recipe": recipe,
+                "NSC": f"{by.loc['NSC', 'n_correct']} of {by.loc['NSC', 'n_treatments']}",
+                "95 %, over compounds": _right(by.loc["NSC"]).split(" ", 1)[1].strip("()"),
+                "NSCB": f"{by.loc['NSCB', 'n_correct']} of {by.loc['NSCB', 'n_treatments']}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# ---- what training did ----
+
+
+def asked(table: pd.DataFrame, protocol: str = "NSC", normalisation: str = "global", n: int = 0) -> pd.DataFrame:
+    """Rows of real_cells.csv by one way to ask."""
+    rows = table[(table["protocol"] == protocol) & (table["normalisation"] == normalisation)]
+    return rows[rows["components"] == n]
+
+
+def trained_and_not(
+    table: pd.DataFrame, variant: str, layer: str, dataset: str = FIELDS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of a variant on a screen: after the most crops that all its seeds have seen, and untrained."""
+    rows = asked(table[table["dataset"] == dataset])
+    rows = rows[(rows["variant"] == variant) & (rows["layer"] == layer)]
+    after = rows[rows["n_seen"] > 0]
+    seeds = after.groupby("n_seen")["seed"].nunique()
+    longest = seeds.index[seeds == seeds.max()].max() if len(seeds) else -1
+    return after[after["n_seen"] == longest], rows[rows["n_seen"] == 0]
+
+
+def training_on_real_cells(table: pd.DataFrame) -> Output:
+    """By variant and tap: the untrained networks' spread, and whether trained ones leave it."""
+    sentences = []
+    rows = table[table["layer"].isin(list(TAPS)) & table["dataset"].isin(list(SCREENS))]
+    for dataset, variant in dict.fromkeys(zip(rows["dataset"], rows["variant"], strict=True)):
+        for layer, called in TAPS.items():
+            after, before = trained_and_not(table, variant, layer, dataset)
+            if before.empty:
+                continue
+            text = (
+                f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** {len(before)} untrained networks find"
+                f" {_range(before)} of {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
+            )
+            if after.empty:
+                sentences.append(text + " None was trained.")
+                continue
+            seeds = f"{len(after)} find {_range(after)}, {after['correct'].mean():.1f} on average"
+            seeds = seeds if len(after) > 1 else f"one finds {_range(after)}"
+            text += f" After {after['n_seen'].iloc[0]:,} crops {seeds}: {_verdict(after, before)}."
+            sentences.append(text)
+    return points(*sentences)
+
+
+def _range(rows: pd.DataFrame) -> str:
+    low, high = rows["correct"].min(), rows["correct"].max()
+    return f"{low:.0f} to {high:.0f}" if low < high else f"{low:.0f}"
+
+
+def _most(*rows: pd.DataFrame) -> str:
+    return f"{pd.concat(rows)['correct'].max():.0f}"
+
+
+def _verdict(after: pd.DataFrame, before: pd.DataFrame) -> str:
+    if after["correct"].min() > before["correct"].max():
+        return "every trained one finds more than every untrained one"
+    if after["correct"].max() < before["correct"].min():
+        return "**every trained one finds fewer** than every untrained one"
+    return "**within what another untrained seed does**"
+
+
+def chosen_elsewhere(table: pd.DataFrame) -> Output:
+    """Layer and components chosen on one screen by the trained network, and what they are worth on the other."""
+    plate = table[(table["dataset"] == PLATE) & (table["variant"] == SHIPPED)]
+    fields = table[(table["dataset"] == FIELDS) & (table["variant"] == DEFAULT) & (table["protocol"] == "NSC")]
+    fields = fields[fields["normalisation"] == "global"]
+    after = fields[fields["n_seen"] > 0]
+    if plate.empty or after.empty:
+        return say("Settings were not chosen on another screen: one of the two is not in the table.")
+    after = after[after["n_seen"] == after["n_seen"].max()]
+    how = ["layer", "components"]
+    z = plate[plate["n_seen"] > 0].groupby(how)["z_prime"].mean()
+    z_before = plate[plate["n_seen"] == 0].groupby(how)["z_prime"].agg(["min", "max"])
+    right, before = after.groupby(how)["correct"].mean(), fields[fields["n_seen"] == 0].groupby(how)["correct"]
+    here, there = z.idxmax(), right.idxmax()
+    return points(
+        f"**Chosen on BBBC013, judged on the fields:** {_setting(here)} has the largest Z′ there ({z[here]:.2f})."
+        f" On the fields it finds {right[here]:.1f} of {after['of'].iloc[0]:.0f} trained, {before.mean()[here]:.1f}"
+        " untrained.",
+        f"**Chosen on the fields, judged on BBBC013:** {_setting(there)} finds most ({right[there]:.1f}). On BBBC013"
+        f" its Z′ is {z[there]:.2f} trained, and untrained {z_before.loc[there, 'min']:.2f} to"
+        f" {z_before.loc[there, 'max']:.2f}.",
+    )
+
+
+def _setting(how: tuple[str, int]) -> str:
+    layer, n = how
+    return f"{TAPS.get(layer, layer)}, {f'{n} components' if n else 'all features'},"
+
+
+def real_cells_in_short(table: pd.DataFrame) -> list[str]:
+    """Three sentences for a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain texture."""
+    bar = asked(table[(table["dataset"] == FIELDS) & (table["variant"] == "texture")]).iloc[0]
+    after, before = trained_and_not(table, DEFAULT, "penultimate")
+    all_after, all_before = trained_and_not(table, DEFAULT, "all blocks")
+    of, seen = int(bar["of"]), int(after["n_seen"].iloc[0]) if len(after) else 0
+    return [
+        f"On real cells (BBBC021, {of} treatments) GAN-DL as published, read after {seen:,} crops of training, finds"
+        f" the mechanism of {_range(after)}; the same network before its first step finds {_range(before)}.",
+        f"Read from all its layers it finds {_range(all_after)}, untrained {_range(all_before)}:"
+        f" {_verdict(all_after, all_before)}.",
+        f"Plain texture statistics, which learn nothing, find {bar['correct']:.0f}; the best of these trained networks"
+        f" finds {_most(after, all_after)}, the best untrained one {_most(before, all_before)}.",
+    ]

@@ -1,0 +1,145 @@
+"""What the axis looks like: directions against their laws, measurements against drawn discs, refusals before work."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from gandl_book import figures, narrate
+
+from gandl_lib import checkpoints, explain
+from gandl_lib.methods import gandl
+
+TINY = gandl.GANDLConfig(network=gandl.StyleGAN2Config(resolution=32, width_base=64, width_max=8, latent=8), batch=2)
+
+
+@pytest.fixture(scope="module")
+def method():
+    torch.manual_seed(0)
+    return gandl.GANDL(TINY, 2).eval()
+
+
+def profiles(shift, wells=8, seed=0):
+    """Sites of two plates with an offset of their own; C+ differ from C- in the first feature by `shift`."""
+    rng = np.random.default_rng(seed)
+    role = np.repeat(["C-", "C+"], wells)
+    obs = pd.DataFrame({"role": role, "cell_type": "HUVEC", "plate_id": np.tile(["p1", "p2"], wells)})
+    obs["well_id"] = [f"w{i}" for i in range(len(obs))]
+    obs = obs.loc[np.repeat(obs.index, 2)].reset_index(drop=True)
+    X = 0.1 * rng.standard_normal((len(obs), 5))
+    X[:, 0] += shift * (obs["role"] == "C+") + 10 * (obs["plate_id"] == "p2")
+    return anndata.AnnData(X.astype(np.float32), obs=obs.set_axis(obs.index.astype(str)))
+
+
+def test_the_direction_moves_the_score_by_one_and_neither_direction_moves_a_nuisance():
+    """Of linear scores and nuisances, with styles of unequal spread, the shortest direction is known in closed form."""
+    rng = np.random.default_rng(0)
+    spread, a, b = rng.uniform(0.5, 2, 12), rng.standard_normal(12), rng.standard_normal((12, 2))
+    w = rng.standard_normal((20_000, 12)) * spread
+    found = explain.learn_direction(w, w @ a, w @ b)
+    assert found.axis @ a == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(found.axis @ b, 0, atol=0.02)
+    np.testing.assert_allclose(found.control @ np.column_stack([a, b]), 0, atol=0.02)
+    white = np.diag(spread) @ np.column_stack([a, b])  # least |x| with x . white = (1, 0, 0)
+    np.testing.assert_allclose(found.axis / spread, np.linalg.pinv(white.T) @ [1, 0, 0], atol=0.02)
+    lengths = [np.linalg.norm(d / spread) for d in (found.axis, found.control)]
+    np.testing.assert_allclose(lengths, found.length_sd, rtol=0.02)
+
+
+def test_a_generator_whose_images_stand_still_is_refused():
+    w = np.random.default_rng(0).standard_normal((200, 4))
+    with pytest.raises(ValueError, match="do not move along the axis"):
+        explain.learn_direction(w, np.zeros(200), w[:, :1])
+
+
+def test_the_axis_looks_through_the_offset_of_plates_and_puts_controls_at_its_ends():
+    p = profiles(1.0)
+    axis, cell_type = explain.fit_axis(p)
+    on = axis.on(explain.centred(p, np.ones(p.n_obs, bool)))
+    assert cell_type == "HUVEC"
+    positive = (p.obs["role"] == "C+").to_numpy()
+    assert on[positive].mean() == pytest.approx(1, abs=0.3)
+    assert on[~positive].mean() == pytest.approx(-1, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "message"),
+    [
+        (profiles(0.0, seed=3), {}, "has no scale"),
+        (profiles(1.0, wells=3), {}, "needs 4 wells each"),
+        (profiles(1.0)[:16], {}, "has 0 and 8"),
+        (profiles(1.0), {"cell_type": "VERO"}, "there are HUVEC"),
+    ],
+)
+def test_an_axis_that_cannot_be_is_refused_with_a_sentence(made, options, message):
+    with pytest.raises(ValueError, match=message):
+        explain.fit_axis(made, **options)
+
+
+@pytest.mark.parametrize("source", ["gandl-random", "intensity"])
+def test_what_has_no_trained_generator_is_refused(source):
+    with pytest.raises(ValueError, match="no trained generator"):
+        explain.open_generator(source, ("DNA", "ER"))
+
+
+def test_trimmed_weights_are_refused(tmp_path, method):
+    header = {"method": "gandl", "config": checkpoints.config_to_json(TINY), "channels": ["DNA", "ER"], "n_seen": 2}
+    whole = checkpoints.weights(method)
+    checkpoints.save(tmp_path / "whole.safetensors", whole, header)
+    assert isinstance(explain.open_generator(tmp_path / "whole.safetensors", ("DNA", "ER")), gandl.GANDL)
+    trimmed = {name: t for name, t in whole.items() if not name.startswith("generator_ema.")}
+    checkpoints.save(tmp_path / "trimmed.safetensors", trimmed, header)
+    with pytest.raises(ValueError, match="holds no generator"):
+        explain.open_generator(tmp_path / "trimmed.safetensors", ("DNA", "ER"))
+
+
+def discs(radius, ring):
+    """A nucleus of `radius` pixels, and light at `ring` pixels from its edge, (1, 2, 48, 48)."""
+    y, x = np.mgrid[:48, :48] - 24
+    away = np.hypot(y, x)
+    return np.stack([np.where(away < radius, 1000.0, 20.0), 20 + 500 * np.exp(-((away - radius - ring) ** 2))])[None]
+
+
+def test_measurements_follow_what_was_drawn():
+    small, large = (explain.measure(discs(r, 2), ("DNA", "ER"), 1.0).iloc[0] for r in (6, 9))
+    # The threshold lies on a blurred logarithm, half a pixel or more outside: the same rim at each radius.
+    rims = [np.sqrt(found["nucleus_area_um2"] / np.pi) - r for found, r in ((small, 6), (large, 9))]
+    assert 0 < rims[0] < 1.5 and rims[1] == pytest.approx(rims[0], abs=0.3)
+    near, far = (explain.measure(discs(7, d), ("DNA", "ER"), 1.0).iloc[0] for d in (1, 4))
+    assert far["ER ring_um"] > near["ER ring_um"] + 1
+    moved = discs(7, 2)
+    moved[:, 1] = moved[:, 0]
+    assert explain.measure(moved, ("DNA", "ER"), 1.0).iloc[0]["ER nuclear"] > near["ER nuclear"] + 2
+    wave = np.tile(np.sin(2 * np.pi * np.arange(48) / 12), (48, 1)) * 100 + 200
+    twice = np.tile(np.sin(2 * np.pi * np.arange(48) / 24), (48, 1)) * 100 + 200
+    grain = [explain.measure(np.stack([x, x])[None], ("DNA", "ER"), 1.0).iloc[0]["ER grain_um"] for x in (wave, twice)]
+    assert grain[1] / grain[0] == pytest.approx(2, rel=0.05)
+    with pytest.raises(ValueError, match="channel called DNA"):
+        explain.measure(moved, ("a", "b"), 1.0)
+
+
+def test_drawing_is_repeatable_and_leaves_no_trace_and_inversion_comes_nearer(method):
+    w = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    state = torch.get_rng_state()
+    images = explain.draw(method, w)
+    torch.testing.assert_close(images, explain.draw(method, w))
+    errors = [(explain.draw(method, explain.invert(method, images, n)) - images).square().mean() for n in (0, 40)]
+    assert errors[1] < 0.7 * errors[0]
+    assert torch.equal(state, torch.get_rng_state())
+    assert images.shape == (3, 2, 32, 32)
+
+
+def test_the_chapter_says_what_its_table_says():
+    rows = [("s", "real", "a", 1, 0.5, 1.5), ("s", "real", "b", 1, 0.5, 1.5), ("s", "real", "c", 1, -1, 3)]
+    rows += [
+        ("s", "generated", "a", 1, 0.5, 1.5),
+        ("s", "generated", "b", -1, -2, -0.5),
+        ("s", "control", "c", 0, -1, 1),
+    ]
+    effects = pd.DataFrame(rows, columns=["screen", "what", "measure", "change", "low", "high"]).assign(spread=1.0)
+    said = narrate.axis_effects(effects)._repr_mimebundle_()["text/markdown"]
+    assert "2 measures of 3 differ beyond chance (a and b)" in said
+    assert "change 1 the same way (a), 1 the other way (b), and 0 by no more than chance" in said
+    assert "changes 0 (none)" in said
+    assert figures.axis_effects(effects, "s").alt.startswith("s: change of 3 measures")
+    assert figures.axis_strip(None, ("DNA",)).axes
