@@ -117,8 +117,11 @@ def edges(wells: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=EDGES_HEADER)
 
 
-def pictures(shards: Shards) -> pd.DataFrame:
+def pictures(shards: Shards, name_dim: bool = True) -> pd.DataFrame:
     """Focus and saturation of every well and channel, means over its sites.
+
+    Args:
+        name_dim: warn of dim wells; the look at a plate of somebody's own has named them before.
 
     Returns:
         Table with the columns `PICTURES_HEADER`; doubt is "out of focus", "saturated", both, or nothing. Dim wells, of
@@ -134,7 +137,7 @@ def pictures(shards: Shards) -> pd.DataFrame:
         at_top[i] = (x == top[i][:, None, None]).mean(axis=(1, 2))
         contrast[i] = own.contrast_of(x[nuclei])
     at_top[top < top.max(axis=0)] = 0.0
-    if dim := own.dim_wells(wells, pd.Series(contrast)):
+    if name_dim and (dim := own.dim_wells(wells, pd.Series(contrast))):
         warnings.warn(
             f"{len(dim)} well(s) have nuclei ({channels[nuclei]}) less than {own.DIM:g} times as bright as usual on "
             f"their plate: {', '.join(dim[:6])}{' …' if len(dim) > 6 else ''}",

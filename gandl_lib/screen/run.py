@@ -369,7 +369,7 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
             made("dose_response", lambda: _without_doses(scores))
     elif shards.wells["role"].eq("treated").any():  # no axis: what lies apart from C-, by `hits.DEFAULT` and others
         made("hits", lambda: hits.hits(several, how, seed))
-    made("pictures", lambda: quality.pictures(shards))
+    made("pictures", lambda: quality.pictures(shards, name_dim=shards.layout != "own"))
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))
     quantities = [c for c in described if c.startswith("intensity_") or c == "cells"] + (
         ["efficacy"] if scores is not None else []

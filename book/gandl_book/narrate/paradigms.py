@@ -12,7 +12,7 @@ from gandl_book import figures
 from gandl_lib.evaluate.distances import ALL
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, points, say
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, points, say, thousands
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -145,7 +145,7 @@ def choices_of_paradigms(setup: AnnData | None) -> pd.DataFrame | None:
         ("Adam learning rate", "0.0001", f"{c['learning_rate']:g}"),
         ("Adam β₁, β₂", open_, ", ".join(map(str, adam.defaults["betas"]))),
         ("batch", "256", c["batch"]),
-        ("images seen", "770000, 50 times", made["n_seen"]),
+        ("images seen", f"{thousands(770_000)}, 50 times", thousands(made["n_seen"])),
         ("end of training", "early stopping", "after so many images"),
         ("multi-crop, sides of the windows", "2 of 1/2, 2 of 1/4", ", ".join(f"{share:g}" for share in WINDOWS)),
         ("augmentation, side of the resized crop", open_, "{:g} to {:g}".format(*AUGMENT_SHARE)),
@@ -245,7 +245,7 @@ def costs(table: pd.DataFrame) -> Output:
             f"Multi-crop takes {ratio[True] / ratio[False]:.1f} times as long, for five images instead of one."
         )
     images = part["images"].max()
-    sentences.append(f"Every setup saw {images:,.0f} images, windows of multi-crop not counted.")
+    sentences.append(f"Every setup saw {thousands(images)} images, windows of multi-crop not counted.")
     return say(*sentences)
 
 
