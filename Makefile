@@ -40,9 +40,13 @@ test-cluster: $(READY)  ## the workflow on a Slurm cluster of its own, which roo
 	pip install --quiet -c requirements.lock.txt -e '.[cluster]'
 	pytest -m cluster --capture=no
 
+# The server is moto's and has an environment of its own: it wants another botocore than s3fs.
+MOTO := $(abspath $(VENV)).moto
 test-store: $(READY)  ## shards in an S3 server of its own
-	pip install --quiet -c requirements.lock.txt -e '.[s3]' 'moto[s3,server]>=5'
-	pytest -m store
+	@test -x $(MOTO)/bin/pip || $(PYTHON) -m venv $(MOTO)
+	$(MOTO)/bin/pip install --quiet 'moto[s3,server]>=5,<6'
+	pip install --quiet -c requirements.lock.txt -e '.[s3]'
+	MOTO_SERVER=$(MOTO)/bin/moto_server pytest -m store
 
 lint: $(READY)  ## style and import directions
 	ruff check .

@@ -151,7 +151,7 @@ def embed_taps(
         sites: (N,) boolean, the sites wanted; None for all.
         part: (k, n) for the k-th of n nearly equal stretches of these sites, k from 1; `profiles.join` puts the n
             together again. Stretches end where batches do, so that every image meets the same batch mates as in one
-            go, and the numbers are the same bits.
+            go, and the numbers are the same bits; where there are fewer batches than parts, some parts hold no row.
         tiles: cut each site into tiles x tiles parts and give each a row of its own: for few, large images.
         ways: in how many of the eight ways each crop is laid (`views.lay`), which multiplies the work; 1: as it lies.
             Methods that look at whole sites see them as they lie.
@@ -162,7 +162,7 @@ def embed_taps(
         For each tap an AnnData with X (rows, D) float32, obs = the wells table, uns["provenance"] a JSON string.
 
     Raises:
-        ValueError: there are more parts than batches, or no such part; a method that looks at crops is asked for
+        ValueError: there is no such part, or no site; a method that looks at crops is asked for
             other than 1, 2, 4 or 8 ways; a tap is asked for twice, or of a method that has none.
     """
     rows = np.arange(len(shards)) if sites is None else np.flatnonzero(sites)
@@ -180,13 +180,15 @@ def embed_taps(
     reads = range(0, len(rows), per_read)
     if part is not None:
         k, n = part
-        if not 1 <= k <= n <= len(reads):
-            raise ValueError(
-                f"no part {k}/{n}: {len(rows)} site(s) in batches of {per_read} make 1 to {len(reads)} part(s)."
-            )
+        if not 1 <= k <= n:
+            raise ValueError(f"no part {k}/{n}: parts of {n} are 1 to {n}.")
+        if not len(rows):
+            raise ValueError(f"no part {k}/{n}: there is no site to embed.")
         reads = reads[(k - 1) * len(reads) // n : k * len(reads) // n]
         provenance = provenance | {"part": f"{k}/{n}"}
-    first, rows = reads.start, rows[reads.start : reads.stop]
+    # A part that holds no batch reads one all the same: only then is the number of features known.
+    empty = not len(reads) and part is not None
+    first, rows = reads.start, rows[:1] if empty else rows[reads.start : reads.stop]
     X = {}
     title = f"embed {provenance['method']} {provenance.get('part', '')}".rstrip()
     with tqdm(total=len(rows), desc=title, unit="site", disable=not progress) as bar, ThreadPoolExecutor(1) as reader:
@@ -208,6 +210,8 @@ def embed_taps(
                 X[tap][start * tiles**2 : stop * tiles**2] = features.float().cpu().numpy()
             bar.update(stop - start)
     method.train(was_training)
+    if empty:
+        rows, X = rows[:0], {tap: features[:0] for tap, features in X.items()}
     obs = shards.wells.iloc[np.repeat(rows, tiles**2)]
     obs = obs.set_axis([str(k) for k in range(first * tiles**2, first * tiles**2 + len(obs))])
     made = {

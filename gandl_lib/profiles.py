@@ -175,11 +175,14 @@ def published(
 def write(profiles: AnnData, path: str | Path) -> None:
     """Write `profiles` to `path` (.h5ad). The final name appears only once the file is complete.
 
+    Without any row, they must be a part (`embed --part`), of which `join` makes something.
+
     Raises:
-        ValueError: X has values that are not finite, or provenance names no method.
+        ValueError: X has values that are not finite or no row, or provenance names no method.
         OSError: the disk is full or the folder not writable; nothing of an earlier file at `path` is lost.
     """
-    check(profiles, ())
+    if profiles.n_obs or "part" not in json.loads(profiles.uns.get("provenance", "{}")):
+        check(profiles, ())
     with replacing(path) as partial:
         profiles.write_h5ad(partial, convert_strings_to_categoricals=False)
 
@@ -247,7 +250,7 @@ def _check_parts(paths: Sequence[Path], files: Sequence[h5py.File], mades: Seque
         if not names.equals(features[0]) or fields != columns[0]:
             raise ValueError(f"{path} and {paths[0]} have different features or columns; embed one of them again.")
         index = file["obs"][file["obs"].attrs["_index"]]
-        if not len(index) or read_elem(index)[0] != str(sum(rows)):
+        if len(index) and read_elem(index)[0] != str(sum(rows)):
             raise ValueError(f"{path}: does not begin at row {sum(rows)}, where the part before ends; embed both anew.")
         rows.append(len(index))
     return rows

@@ -19,6 +19,7 @@ from. `config.keep` of such a method says which tick becomes the weights (`KEEP`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -34,6 +35,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
 from gandl_lib import checkpoints, files
@@ -171,7 +173,8 @@ def labelled(cls: type[Method], method_config: Any, wells: pd.DataFrame, seed: i
 def _launcher() -> list[Any]:
     """Who starts the processes of a run: nobody yet, unless this one is among several of `srun` or `torchrun`.
 
-    Lightning finds those two by itself. But where neither was used it warns wherever an `srun` is installed, and in a
+    Lightning finds those two by itself. Tasks of one node meet on it, whatever it calls itself: a node's name in Slurm
+    need not be a host's. But where neither was used it warns wherever an `srun` is installed, and in a
     batch script that asks for several tasks it waits for the others. A step of Slurm that has one task may start
     `--devices` processes of its own.
     """
@@ -179,22 +182,32 @@ def _launcher() -> list[Any]:
 
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
     srun = "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1 and not interactive
+    if srun and os.environ.get("SLURM_STEP_NUM_NODES") == "1":
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     return [] if srun or torch.distributed.is_torchelastic_launched() else [LightningEnvironment()]
 
 
 def share_between(fabric: lightning_fabric.Fabric, method: Method) -> Callable[[], None]:
     """Make several processes one learner: gradients are averaged before each step, buffers by the returned function.
 
-    Each process sees its share of every batch. The gradient is then that of one process on the whole batch, for every
-    loss is a mean over images and minibatch statistics are taken over neighbours.
+    Each process sees its share of every batch. The gradient is then that of one process on the whole batch, for a loss
+    is a mean over images or over groups of `method.together` neighbours, and random numbers are `ShareOfDraws`'.
 
     Raises:
-        ValueError: where the batch does not divide between the processes.
+        ValueError: where the batch does not divide between the processes, or not without parting what belongs together.
     """
     if fabric.world_size == 1:
         return lambda: None
     if method.batch % fabric.world_size:
         raise ValueError(f"a batch of {method.batch} cannot be shared by {fabric.world_size} processes; change either.")
+
+    share, together = method.batch // fabric.world_size, method.together
+    if together is None or share % together:
+        why = "has to see a batch as a whole" if together is None else f"looks at images in groups of {together}"
+        raise ValueError(
+            f"{type(method).__name__} as configured {why}; to share {method.batch} between {fabric.world_size} "
+            "processes would be another training. Take fewer processes, or one."
+        )
 
     def average(tensors: Iterable[torch.Tensor]) -> None:
         tensors = list(tensors)
@@ -202,8 +215,39 @@ def share_between(fabric: lightning_fabric.Fabric, method: Method) -> Callable[[
         for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    method.mean_of_processes = lambda mean: fabric.all_reduce(mean, reduce_op="mean")
     method.sync_gradients = lambda parameters: average(p.grad for p in parameters if p.grad is not None)
     return lambda: average(method.buffers())
+
+
+class ShareOfDraws(TorchFunctionMode):
+    """Within it, a process draws random numbers for the whole batch, as one alone would, and keeps its share of them.
+
+    All processes must be seeded alike. What is drawn must have the images as its first axis.
+    """
+
+    def __init__(self, rank: int, world: int):
+        super().__init__()
+        self.rank, self.world = rank, world
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in (torch.rand, torch.randn):
+            shape = args if isinstance(args[0], int) else args[0]
+            return self._mine(function((shape[0] * self.world, *shape[1:]), **kwargs))
+        if function is torch.randint:
+            *ends, shape = args
+            return self._mine(function(*ends, (shape[0] * self.world, *shape[1:]), **kwargs))
+        if function in (torch.rand_like, torch.randn_like):
+            like = torch.empty_like(args[0], **kwargs)  # its strides: numbers are drawn in the order of memory
+            whole = torch.empty_strided(
+                (len(like) * self.world, *like.shape[1:]), like.stride(), dtype=like.dtype, device=like.device
+            )
+            return self._mine(function(whole))
+        return function(*args, **kwargs)
+
+    def _mine(self, whole: torch.Tensor) -> torch.Tensor:
+        return whole.chunk(self.world)[self.rank]
 
 
 def loop(
@@ -225,15 +269,16 @@ def loop(
     progress = tqdm(total=config.images, initial=n_seen, unit="img", desc=header["method"], disable=not first)
     if n_seen == 0 and first:
         _tick(method, crops, run, header, config, 0, {"minutes": 0.0}, labels)
+    draws = ShareOfDraws(rank, world) if world > 1 else contextlib.nullcontext()
     for images in crops.batches(n_seen, method.batch, config.workers, rank, world):
         if n_seen >= config.images:
             break
-        torch.manual_seed(int(np.random.SeedSequence((config.seed, n_seen, rank)).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence((config.seed, n_seen, 0)).generate_state(1)[0]))
         answers = []
         if labels:
             mine = range(n_seen + rank * len(images), n_seen + (rank + 1) * len(images))
             answers = [torch.from_numpy(labels.codes[[crops.site(k) for k in mine]]).to(fabric.device)]
-        with fabric.autocast():
+        with fabric.autocast(), draws:
             terms = method.step(images.to(fabric.device, non_blocking=True), n_seen, *answers)
         share()
         n_seen, n_steps = n_seen + method.batch, n_steps + 1
@@ -244,7 +289,7 @@ def loop(
         if n_seen % n_tick == 0 or n_seen >= config.images:
             elapsed = time.monotonic() - begun
             minutes += elapsed / 60
-            line = {key: float(sums[key]) / steps[key] for key in sums}
+            line = {key: float(method.mean_of_processes(sums[key])) / steps[key] for key in sums}
             if not all(np.isfinite(v) for v in line.values()):
                 raise FloatingPointError(f"{run}: training diverged before image {n_seen}: {line}.")
             line |= {"images_per_second": n_steps * method.batch / elapsed, "minutes": minutes}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from built import ROOT, copy_of_project, snakemake
 from cluster import NODES, Cluster, missing
 
@@ -23,6 +24,7 @@ from gandl_lib import checkpoints, shards
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a cluster")]
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="no plugin here: pip install 'gandl[cluster]'")
 RUNS = ("minutes", "train_seconds", "peak_memory_MB")  # columns that no two runs share
+PATIENCE_S = 900  # on a machine that others work on, too
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,15 @@ def project(folder: Path) -> Path:
     return folder
 
 
+def without(rows: tuple[str, ...], folder: Path) -> Path:
+    """Profile tiny with all of its tables and some rows less, which four parts of two screens each would embed."""
+    path = folder / "config" / "tiny.yaml"
+    profile = yaml.safe_load(path.read_text())
+    profile["methods"] = {name: row for name, row in profile["methods"].items() if name not in rows}
+    path.write_text(yaml.safe_dump(profile, sort_keys=False))
+    return folder
+
+
 def tables(folder: Path) -> dict[str, object]:
     import pandas as pd
 
@@ -64,7 +75,8 @@ def tables(folder: Path) -> dict[str, object]:
 
 
 def test_every_table_of_the_cluster_is_that_of_one_machine(cluster, tmp_path):
-    far, near = project(tmp_path / "far"), copy_of_project(tmp_path / "near")
+    left_out = ("gandl-random", "cell-count")
+    far, near = without(left_out, project(tmp_path / "far")), without(left_out, copy_of_project(tmp_path / "near"))
     assert submit(cluster, far, "tables").wait() == 0
     assert {job["node"] for job in cluster.jobs("COMPLETED")} == set(NODES), "both nodes worked"
     assert snakemake(near, "tables").returncode == 0
@@ -73,7 +85,7 @@ def test_every_table_of_the_cluster_is_that_of_one_machine(cluster, tmp_path):
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-TARGET = "results/tiny/shards/unseen.zarr/zarr.json"
+DATA, TARGET = "results/tiny/data/unseen/metadata.csv", "results/tiny/shards/unseen.zarr/zarr.json"
 
 
 def bits(folder: Path) -> dict[str, bytes]:
@@ -101,13 +113,14 @@ def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
     folder = project(tmp_path / "project")
     process = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
     job = running(cluster, process)
-    dying = pids(cluster, job)  # asked of the node, while it answers
+    working = at_work(cluster, job)  # asked of the node, while it answers
+    dying = keepers(working) + working
     cluster.kill(job["node"])
     for pid in dying:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     try:
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=PATIENCE_S)
     finally:
         cluster.start_node(job["node"])
         cluster.wait_for_nodes()
@@ -116,8 +129,29 @@ def test_a_node_that_dies_under_a_job(cluster, tmp_path, undisturbed):
 
 
 def pids(cluster: Cluster, job: dict[str, str]) -> list[int]:
-    lines = cluster.run("scontrol", "listpids", job["id"], "-N", job["node"], check=False).splitlines()[1:]
-    return [int(line.split()[0]) for line in lines]
+    """Processes that work for a job, as its node knows them; none where it is over."""
+    lines = cluster.run("scontrol", "listpids", job["id"], job["node"], check=False).splitlines()[1:]
+    return [pid for line in lines if (pid := int(line.split()[0])) > 1]
+
+
+def at_work(cluster: Cluster, job: dict[str, str]) -> list[int]:
+    """Its processes, as soon as there are more than its shell."""
+    begun = time.monotonic()
+    while len(found := pids(cluster, job)) < 3:
+        assert time.monotonic() - begun < 60, f"job {job['id']} has but the processes {found}"
+        time.sleep(0.1)
+    return found
+
+
+def keepers(pids: list[int]) -> list[int]:
+    """The processes of Slurm's that look after these, and would tell the controller how they ended."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if Path(f"/proc/{parent}/comm").read_text().startswith("slurmstepd"):
+                found.add(parent)
+    return [*found]
 
 
 @pytest.mark.parametrize("limit", ["mem_mb=40", "runtime=1"])
@@ -126,16 +160,40 @@ def test_a_job_over_its_limit_says_so_and_the_next_run_ends_in_the_same_bits(clu
     process = submit(cluster, folder, TARGET, "--retries=0", "--set-resources", f"simulate:{limit}", stderr=-1)
     if limit.startswith("runtime"):  # a minute is the shortest that Slurm knows: the job hangs
         job = running(cluster, process)
+        at_work(cluster, job)
         while cluster.jobs("RUNNING") and process.poll() is None:
             for pid in pids(cluster, job):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
             time.sleep(1)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode != 0 and "SLURM status is" in said, said
+    _, said = process.communicate(timeout=PATIENCE_S)
+    state = "TIMEOUT" if limit.startswith("runtime") else "SLURM status is"
+    assert process.returncode != 0 and state in said, said
     assert not (folder / TARGET).exists()
-    assert submit(cluster, folder, TARGET).wait(300) == 0
+    assert submit(cluster, folder, TARGET).wait(PATIENCE_S) == 0
     assert bits(folder) == undisturbed
+
+
+def test_a_full_disk_is_named_and_the_next_run_ends_in_the_same_bits(cluster, tmp_path, undisturbed):
+    folder = project(tmp_path / "project")
+    disk = folder / "results"
+    disk.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mounted = subprocess.run(small, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be had here: {mounted.stderr.strip()}")
+    try:
+        process = submit(cluster, folder, TARGET, "--retries=0", stderr=subprocess.PIPE)
+        _, said = process.communicate(timeout=PATIENCE_S)
+        logs = [path.read_text() for path in Path(folder, ".snakemake", "slurm_logs").rglob("*.log")]
+        assert process.returncode != 0 and "SLURM status is" in said, said
+        assert "No space left on device" in "".join(logs), logs
+        assert not (folder / TARGET).exists() and not (folder / DATA).exists()
+        subprocess.run(["mount", "-o", "remount,size=1g", str(disk)], check=True)
+        assert submit(cluster, folder, TARGET).wait(PATIENCE_S) == 0
+        assert bits(folder) == undisturbed
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_controller_that_is_restarted(cluster, tmp_path, undisturbed):
@@ -145,7 +203,7 @@ def test_a_controller_that_is_restarted(cluster, tmp_path, undisturbed):
     cluster.kill("slurmctld")
     time.sleep(3)
     cluster.start_controller()
-    assert process.wait(300) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert bits(folder) == undisturbed
 
 
@@ -156,7 +214,7 @@ def test_a_killed_submission_is_started_again_and_its_jobs_do_not_work_twice(clu
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     again = submit(cluster, folder, TARGET, stderr=subprocess.PIPE)
-    _, said = again.communicate(timeout=300)
+    _, said = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0, said
     assert f"job {orphan['id']}" in said, "the orphan is named"
     assert bits(folder) == undisturbed
@@ -165,31 +223,29 @@ def test_a_killed_submission_is_started_again_and_its_jobs_do_not_work_twice(clu
 # ---- one training run on several processes ----
 
 
-def trained(cluster: Cluster, store: Path, run: Path, *launcher: str) -> dict[str, torch.Tensor]:
-    """Weights after two steps on two processes, which `launcher` starts; the command itself does where it is empty."""
+def trained(cluster: Cluster, store: Path, run: Path, devices: int, *launcher: str) -> dict[str, torch.Tensor]:
+    """Weights after two steps on `devices` processes, which `launcher` starts; the command itself where it is empty."""
     command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
-    options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", "2"]
+    options = ["--preset", "tiny", "--images", "16", "--ticks", "1", "--accelerator", "cpu", "--devices", str(devices)]
     environment = cluster.environment | {"PYTHONPATH": f"{ROOT}:{ROOT}/book", "OMP_NUM_THREADS": "1"}
-    if "srun" in launcher:
-        environment["MASTER_ADDR"] = "127.0.0.1"  # by default the name of the first node, which here is no host
     command += [*options, "--threads", "1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert "`srun`" not in done.stderr, "a machine that has Slurm is not a mistake"
-    assert json.loads((run / "config.json").read_text())["train"]["devices"] == 2
+    assert json.loads((run / "config.json").read_text())["train"]["devices"] == devices
     return checkpoints.read(run / "weights.safetensors")[0]
 
 
-def test_srun_and_torchrun_start_the_two_processes_that_the_command_starts_itself(cluster, make_screen, tmp_path):
-    """That these two share one batch's gradient is the law of test_several_devices.py."""
+def test_srun_and_torchrun_train_the_weights_of_one_process_on_the_joined_batch(cluster, make_screen, tmp_path):
     store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
-    expected = trained(cluster, store, tmp_path / "itself")
+    expected = trained(cluster, store, tmp_path / "one", 1)
     tasks = ["--nodes=1", "--ntasks=2", "--ntasks-per-node=2", "--mem=4000"]
     launchers = {
         "srun": ["srun", *tasks, sys.executable],
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
     }
-    for name, launcher in launchers.items():
-        found = trained(cluster, store, tmp_path / name, *launcher)
+    for how, launcher in launchers.items():
+        found = trained(cluster, store, tmp_path / how, 2, *launcher)
         assert found.keys() == expected.keys()
-        assert [key for key in expected if not torch.equal(found[key], expected[key])] == [], name
+        for name in expected:  # sums in another order, magnified by Adam where a gradient is near zero
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)

@@ -4,18 +4,24 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 
-from gandl_lib import shards, train
+from gandl_lib import checkpoints, shards, train
+from gandl_lib.methods import METHODS, lookup
 from gandl_lib.methods.gandl import GANDL, GANDLConfig
 from gandl_lib.nn.stylegan2 import StyleGAN2Config
 
 CONFIG = GANDLConfig(
     network=StyleGAN2Config(resolution=16, width_base=64, width_max=16, latent=16), batch=8, lipschitz_weight=0.0
 )
+
+CLOSE = {"rtol": 1e-3, "atol": 1e-5}
+"""Sums in another order; and Adam divides a gradient by its size, which magnifies what is near zero."""
 
 
 def _one_step(rank: int, world: int, port: int, out: str) -> None:
@@ -60,23 +66,80 @@ def test_gradients_of_two_processes_are_those_of_one_on_the_joined_batch(tmp_pat
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
+class _Unused:
+    world_size = 3
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
-    class Fabric:
-        world_size = 3
-
     with pytest.raises(ValueError, match="batch of 8 cannot be shared by 3"):
-        train.share_between(Fabric, GANDL(CONFIG, 5))
+        train.share_between(_Unused, GANDL(CONFIG, 5))
 
 
-def test_the_command_trains_on_two_processes(make_screen, tmp_path):
-    store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
-    command = [sys.executable, "-m", "gandl_lib.cli", "train", "gandl", str(store), str(tmp_path / "run")]
-    options = ["--preset", "tiny", "--images", "16", "--ticks", "2", "--accelerator", "cpu", "--devices", "2"]
-    done = subprocess.run([*command, *options, "--threads", "1"], capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [(CONFIG, "looks at images in groups of 4"), (replace(CONFIG, ada_target=0.6), "has to see a batch as a whole")],
+)
+def test_what_would_be_another_training_is_refused(config, why, monkeypatch):
+    monkeypatch.setattr(_Unused, "world_size", 4)
+    with pytest.raises(ValueError, match=f"GANDL as configured {why}; to share 8 between 4 processes"):
+        train.share_between(_Unused, GANDL(config, 5))
+
+
+def test_only_a_method_that_says_so_is_shared(monkeypatch):
+    monkeypatch.setattr(_Unused, "world_size", 2)
+    for name, cls in METHODS.items():
+        config = lookup(name, "tiny" if "tiny" in cls.presets else None)[1]
+        if cls.trainable and cls is not GANDL and cls.together is None:
+            method = SimpleNamespace(batch=8, together=cls.together, config=config)
+            with pytest.raises(ValueError, match="has to see a batch as a whole"):
+                train.share_between(_Unused, method)
+    assert [n for n, c in METHODS.items() if c.trainable and c.together is not None] == ["gandl"]
+
+
+def test_a_share_of_draws_is_that_of_the_whole_whatever_its_layout():
+    images = torch.zeros(4, 3, 5, 7).to(memory_format=torch.channels_last)
+
+    def draw(x: torch.Tensor) -> list[torch.Tensor]:
+        torch.manual_seed(3)
+        n = len(x)
+        found = [torch.randn(n, 2), torch.rand((n, 30)), torch.randint(9, (n,)), torch.randint(1, 9, (n, 1))]
+        return [*found, torch.randn_like(x), torch.rand_like(x[:, :, 0])]
+
+    whole, shares = draw(torch.cat([images, images])), []
+    for rank in range(2):
+        with train.ShareOfDraws(rank, 2):
+            shares.append(draw(images))
+    for expected, *parts in zip(whole, *shares, strict=True):
+        assert torch.equal(torch.cat(parts), expected)
+
+
+STEPS = 2
+
+
+def trained(store, run, *launcher: str, devices: int = 1) -> tuple[dict, list[dict]]:
+    """Weights and log after `STEPS` steps."""
+    command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
+    options = ["--preset", "tiny", "--images", str(8 * STEPS), "--ticks", "1", "--accelerator", "cpu"]
+    options += ["--devices", str(devices), "--threads", "1"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    stats = train.read_stats(tmp_path / "run")
-    assert [line["n_seen"] for line in stats] == [0, 8, 16]
-    assert (tmp_path / "run" / "weights.safetensors").exists()
+    return checkpoints.read(run / "weights.safetensors")[0], train.read_stats(run)
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def test_two_processes_train_the_weights_of_one(make_screen, tmp_path):
+    store = shards.write(make_screen(size=(32, 32)), tmp_path / "screen.zarr")
+    expected, logged = trained(store, tmp_path / "one")
+    for launcher in ([], TORCHRUN):
+        found, log = trained(store, tmp_path / f"two{len(launcher)}", *launcher, devices=2)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
+        assert [line["n_seen"] for line in log] == [0, 8 * STEPS]
+        for name in ("loss_d", "loss_g", "r1", "lipschitz", "path_length", "logit_real"):
+            assert log[-1][name] == pytest.approx(logged[-1][name], rel=1e-4, abs=1e-6), name
 
 
 def test_nobody_is_warned_of_an_srun_that_happens_to_be_installed(make_screen, tmp_path):

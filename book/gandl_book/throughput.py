@@ -25,7 +25,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -146,67 +146,96 @@ def cost(
 
 # ---- past one machine ----
 
-SCREENS = {
-    "RxRx19a": (RXRX19A_SITES, RXRX19A_SHAPE, None),
-    "RxRx3-core": (222_601, (6, 512, 512), 0.018),
-    "JUMP-CP": (9_860_000, (5, 1080, 1080), 115.0),
-}
-"""Sites, (C, H, W) of each and TB to fetch (None: not published there) of public screens.
 
-Mascolini et al. 2022; Kraus et al. 2025 (arXiv 2503.20158); Chandrasekaran et al. 2023 (bioRxiv 2023.03.23.534023),
-whose abstract says 115 TB but not how many sites. Here are as many as that holds in 16 bits a pixel, uncompressed.
-An estimate and no count: profiles are among the 115 TB, and the sizes of images differ between sources.
+class PublicScreen(NamedTuple):
+    """What of a screen its cost depends on."""
+
+    sites: int
+    shape: tuple[int, int, int]
+    """(C, H, W) of each site."""
+    bytes_a_value: int
+    """1 or 2."""
+    fetched_TB: float
+    """Of files as they are published."""
+
+
+SCREENS = {
+    "RxRx19a": PublicScreen(RXRX19A_SITES, RXRX19A_SHAPE, 1, 0.45),
+    "RxRx3-core": PublicScreen(222_601, (6, 512, 512), 1, 0.018),
+    "JUMP-CP": PublicScreen(9_860_000, (5, 1080, 1080), 2, 115.0),
+}
+"""Three public screens.
+
+RxRx19a: rxrx.ai/rxrx19a, "nearly 450 gigabytes". RxRx3-core: Kraus et al. 2025 (arXiv 2503.20158), 222,601 images in
+18 GB. JUMP-CP: Chandrasekaran et al. 2023 (bioRxiv 2023.03.23.534023), whose abstract says 115 TB but not how many
+sites. Here are as many as that holds in 16 bits a pixel, uncompressed: **an estimate and no count**, likely too high,
+for profiles are among the 115 TB; and the sizes of images differ between sources.
 """
+
+PRICES = {"gpu_hour": 1.01, "node_hour": 0.65, "TB_month": 23.0}
+"""US dollars: an assumption, to be replaced by one's own. An Amazon g5.xlarge (one A10G), sixteen virtual cores of the
+family m7g, a TB in S3 Standard for a month; list prices on demand in us-east-1."""
+PRICED_ON = "June 2026"
+
+
+def packed(shards: Shards) -> float:
+    """Bytes that a store's files take for a byte of its pixels."""
+    files = [path for path in Path(shards.path).rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files) / (
+        len(shards) * int(np.prod(shards.shape)) * shards.dtype.itemsize
+    )
 
 
 def plan(
     measured: pd.DataFrame,
     crop_px: int | None,
-    screens: dict[str, tuple[int, tuple[int, int, int], float | None]] = SCREENS,
+    screens: dict[str, PublicScreen] = SCREENS,
     *,
-    gpus: tuple[int, ...] = (1, 8, 64),
     nodes: tuple[int, ...] = (1, 8, 64),
     cores_per_node: int = 16,
-    crops_per_second: float,
-    network_MB_per_second: float,
-    shards_per_raw_byte: float,
+    gpus: tuple[int, ...] = (1, 8, 64),
+    crops_per_second: float = 0.0,
+    network_MB_per_second: float = 1000.0,
+    shards_per_raw_byte: float = 1.0,
     ways: int = 1,
-    prices: dict[str, float],
-    priced_on: str,
+    prices: dict[str, float] = PRICES,
+    priced_on: str = PRICED_ON,
 ) -> pd.DataFrame:
-    """Hours and money for whole screens by number of GPUs and of CPU nodes, and what each waits for.
+    """Hours and money for whole screens by number of CPU nodes and of GPUs, and what each waits for.
 
-    Three things happen at a time (sharding on CPU cores, embedding on GPUs, fetching through one network), so the
-    slowest decides:
+    Fetching through one network, packing on the cores of the nodes and embedding on GPUs go on side by side, and the
+    slowest decides. Without GPUs the cores pack first and then embed:
 
-        hours = max(fetch, shard, embed);  fetch = bytes / network;  shard, embed as in `cost`
+        hours = max(fetch, shard, embed)        with GPUs
+        hours = max(fetch, shard + embed)       without
+        fetch = bytes / network;  shard, embed as in `cost`
 
     Args:
-        measured: of `rates`, on one machine; `shard` says what a core does.
+        measured: of `rates`, on one machine; it says what a core does.
         crop_px: side of what the network looks at; None for whole sites.
-        screens: name to sites, (C, H, W) and TB to fetch; None for as many as its shards will have.
-        gpus, nodes: sizes, taken in pairs.
-        cores_per_node: that shard on each node.
-        crops_per_second: that one GPU embeds, as measured on it.
-        network_MB_per_second: the whole way in, shared by all nodes.
-        shards_per_raw_byte: bytes of shards for a byte of pixels at rest, as measured on the screen at hand.
+        screens: by name.
+        nodes, cores_per_node: sizes of the cluster.
+        gpus: for each of `nodes`, so many of them.
+        crops_per_second: that one GPU embeds, as measured on it; 0 where none was measured, and none is planned with.
+        network_MB_per_second: the whole way in, shared by all nodes; an assumption: 10 Gbit/s less what is lost.
+        shards_per_raw_byte: bytes of shards for a byte of pixels, as measured on the screen at hand.
         ways: in how many ways each crop is laid.
         prices: an assumption, in one currency: `gpu_hour`, `node_hour`, `TB_month`. Nodes and GPUs are paid while they
             work and not while they wait for the slowest: each part is a job that ends.
         priced_on: the date they were looked up, kept in the table.
 
     Returns:
-        One row a screen and size: `screen, sites, gpus, nodes, fetch_hours, shard_hours, embed_hours, hours,
+        One row a screen and size: `screen, sites, nodes, gpus, fetch_hours, shard_hours, embed_hours, hours,
         bottleneck` (fetch, shard or embed), `shards_TB`, `price`, of which the shards' month, and `priced_on`.
 
     Raises:
         ValueError: a rate or size that is not positive, sizes that do not pair, or a price that is missing.
     """
-    positive = {"crops_per_second": crops_per_second, "network_MB_per_second": network_MB_per_second}
-    positive |= {"shards_per_raw_byte": shards_per_raw_byte}
+    positive = {"network_MB_per_second": network_MB_per_second, "shards_per_raw_byte": shards_per_raw_byte}
     for name, value in positive.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive; found {value}.")
+    with_gpus = crops_per_second > 0
     if len(gpus) != len(nodes) or min((*gpus, *nodes, cores_per_node), default=0) < 1:
         raise ValueError(
             f"gpus and nodes are pairs from 1 on, as is cores_per_node; found {gpus}, {nodes}, {cores_per_node}."
@@ -215,22 +244,26 @@ def plan(
     if absent:
         raise ValueError(f"prices of {', '.join(sorted(absent))} are missing; found {', '.join(prices) or 'none'}.")
     rows = []
-    for screen, (sites, shape, fetched_TB) in screens.items():
-        costs = {"sites": sites, "shape": shape, "crops_per_second": crops_per_second, "ways": ways}
-        shards_TB = sites * int(np.prod(shape)) * shards_per_raw_byte / 1e12
-        alone = cost(measured, crop_px, devices=(1,), **costs).set_index("stage")["hours_on_1"]
-        for n_gpus, n_nodes in zip(gpus, nodes, strict=True):
+    for name, screen in screens.items():
+        work = {"sites": screen.sites, "shape": screen.shape, "crops_per_second": crops_per_second, "ways": ways}
+        alone = cost(measured, crop_px, devices=(1,), **work).set_index("stage")["hours_on_1"]
+        shards_TB = screen.sites * int(np.prod(screen.shape)) * screen.bytes_a_value * shards_per_raw_byte / 1e12
+        node_hours = alone["shard"] / cores_per_node + (0 if with_gpus else alone["embed"] / cores_per_node)
+        price = node_hours * prices["node_hour"] + shards_TB * prices["TB_month"]
+        price += alone["embed"] * prices["gpu_hour"] if with_gpus else 0
+        for n_nodes, n_gpus in zip(nodes, gpus, strict=True):
+            embedders = n_gpus if with_gpus else n_nodes * cores_per_node
             hours = {
-                "fetch": (shards_TB if fetched_TB is None else fetched_TB) * 1e6 / network_MB_per_second / 3600,
+                "fetch": screen.fetched_TB * 1e6 / network_MB_per_second / 3600,
                 "shard": alone["shard"] / cores_per_node / n_nodes,
-                "embed": alone["embed"] / n_gpus,
+                "embed": alone["embed"] / embedders,
             }
-            bottleneck = max(hours, key=hours.get)
-            price = alone["embed"] * prices["gpu_hour"] + alone["shard"] / cores_per_node * prices["node_hour"]
-            price += shards_TB * prices["TB_month"]
-            each = [hours[stage] for stage in ("fetch", "shard", "embed")]
+            working = max(hours["shard"], hours["embed"]) if with_gpus else hours["shard"] + hours["embed"]
+            slower = "shard" if hours["shard"] > hours["embed"] else "embed"
+            bottleneck = "fetch" if hours["fetch"] > working else slower
+            sizes = (screen.sites, n_nodes, n_gpus if with_gpus else 0)
             rows.append(
-                (screen, sites, n_gpus, n_nodes, *each, hours[bottleneck], bottleneck, shards_TB, price, priced_on)
+                (name, *sizes, *hours.values(), max(hours["fetch"], working), bottleneck, shards_TB, price, priced_on)
             )
-    columns = ["screen", "sites", "gpus", "nodes", "fetch_hours", "shard_hours", "embed_hours", "hours"]
+    columns = ["screen", "sites", "nodes", "gpus", "fetch_hours", "shard_hours", "embed_hours", "hours"]
     return pd.DataFrame(rows, columns=[*columns, "bottleneck", "shards_TB", "price", "priced_on"])

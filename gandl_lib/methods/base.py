@@ -32,6 +32,10 @@ class Method(nn.Module):
     """Size of the pixels it wants images in, where that is known before any training."""
     batch: int
     """Images a step."""
+    together: int | None = None
+    """How many neighbours of a batch a loss sees at a time, so that several processes may share a batch by so many or
+    a multiple; None for a method that is not known to learn the same thing so: batch norm and contrastive losses, for
+    instance, see them all."""
     latent: int | None = None
     """Size of z, for those that draw images: they have `sample(z) -> (B, C, R, R)`."""
     optimisers: dict[str, torch.optim.Optimizer]
@@ -66,6 +70,10 @@ class Method(nn.Module):
 
     def sync_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Called between backward and step; where several processes train, they average gradients here."""
+
+    def mean_of_processes(self, mean: Tensor) -> Tensor:
+        """The mean over a batch, from that over this process's share: the same thing where one process trains."""
+        return mean
 
     def update(self, name: str, loss: Tensor) -> None:
         """One step of the optimiser called `name` down the gradient of `loss`."""

@@ -89,6 +89,7 @@ class ContraD(GANDL):
 
     presets = PRESETS
     training_only = ("generator.", "discriminator.project_")
+    together = None  # its losses compare every image with all others
 
     def __init__(self, config: ContraDConfig, channels: int):
         super().__init__(config, channels)

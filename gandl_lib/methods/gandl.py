@@ -15,6 +15,7 @@ is which.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from gandl_lib import losses
 from gandl_lib.augment import AdaptiveAugment
 from gandl_lib.methods.base import Method
-from gandl_lib.nn.layers import adam_groups
+from gandl_lib.nn.layers import adam_groups, stddev_group
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 from gandl_lib.views import lift, unlift
 
@@ -129,6 +130,17 @@ class GANDL(Method):
         return self.config.batch
 
     @property
+    def together(self) -> int | None:
+        """Groups of the minibatch statistic; and half of the images, which the path penalty takes, must be whole.
+
+        What adaptive augmentation draws cannot be shared out: it has not the images as its first axis.
+        """
+        if self.config.ada_target:
+            return None
+        group = stddev_group(self.config.batch, self.config.network.stddev_group)
+        return math.lcm(group, 2) if self.config.path_weight > 0 else group
+
+    @property
     def latent(self) -> int:
         return self.config.network.latent
 
@@ -181,7 +193,7 @@ class GANDL(Method):
             z = torch.randn(max(1, len(fake) // 2), c.network.latent, device=fake.device)
             w = G.styles(z, c.style_mixing)
             lengths = losses.path_lengths(G.synthesis(w), w)
-            mean = torch.lerp(self.mean_path_length, lengths.detach().mean(), c.path_decay)
+            mean = torch.lerp(self.mean_path_length, self.mean_of_processes(lengths.detach().mean()), c.path_decay)
             self.mean_path_length.copy_(mean)
             terms["path_length"] = mean
             loss = loss + c.path_every * c.path_weight * (lengths - mean).square().mean()

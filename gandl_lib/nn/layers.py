@@ -127,6 +127,11 @@ def blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     return _FIR.apply(x, "down", 1, padding, gain)
 
 
+def stddev_group(batch: int, most: int) -> int:
+    """The largest divisor of `batch` not above `most`."""
+    return next(g for g in range(min(most, batch), 0, -1) if batch % g == 0)
+
+
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """Standard deviation across a group of images, averaged over features and pixels: (B, C, H, W) -> (B,).
 
@@ -134,7 +139,7 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     joined end to end keep their own statistics.
     """
     batch = len(x)
-    group = next(g for g in range(min(group, batch), 0, -1) if batch % g == 0)
+    group = stddev_group(batch, group)
     grouped = x.float().reshape(batch // group, group, -1)  # [n, G, CHW]
     deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=1)  # [n]
     return deviation.repeat_interleave(group)

@@ -94,7 +94,7 @@ from gandl_book.narrate.results import (
     unlearnt,
     what_this_is,
 )
-from gandl_book.narrate.scale import cost_of_screen, throughput
+from gandl_book.narrate.scale import cost_of_screen, plan, throughput
 from gandl_book.narrate.separation import cell_types_normalised, eight_ways, leaks
 from gandl_book.narrate.training import (
     batch_mates,

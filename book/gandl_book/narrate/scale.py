@@ -41,6 +41,29 @@ def cost_of_screen(cost: pd.DataFrame, sites: int) -> Output:
     )
 
 
+def plan(table: pd.DataFrame) -> Output:
+    """What `throughput.plan` comes to for each screen at its sizes, and what it rests on."""
+    said = []
+    for name, rows in table.groupby("screen", sort=False):
+        sizes = [f"{_time(r.hours)} on {_size(r.nodes, r.gpus)} ({WAITS[r.bottleneck]})" for r in rows.itertuples()]
+        first = rows.iloc[0]
+        said.append(f"**{name}**, {first['sites']} sites: {listing(sizes)}, for about ${first['price']:,.0f}.")
+    no_gpu = "**No GPU was measured, so none is in it**: the nodes' cores embed. " if (table["gpus"] == 0).all() else ""
+    return say(
+        *said,
+        f"{no_gpu}Rates are those above; the network's speed and the prices ({table['priced_on'].iloc[0]}) are",
+        "assumptions, and the number of JUMP-CP's sites is an estimate from its size. Eight nodes cost as much as one,",
+        "for each works an eighth as long. Training is not in it.",
+    )
+
+
+WAITS = {"fetch": "it waits for the network", "shard": "it waits for packing", "embed": "it waits for embedding"}
+
+
+def _size(nodes: int, gpus: int) -> str:
+    return f"{nodes} node{'s' if nodes > 1 else ''}" + (f" and {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "")
+
+
 def _times(row: pd.Series, device: str) -> str:
     """`3.0 hours on 1 core and 23 minutes on 8 cores`."""
     hours = {int(name.removeprefix("hours_on_")): h for name, h in row.items() if str(name).startswith("hours_on_")}
