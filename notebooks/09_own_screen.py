@@ -287,6 +287,25 @@ table(
 narrate.cost_of_screen(cost, throughput.RXRX19A_SITES)
 
 # %% [markdown]
+# Past one machine three things can be the slowest: the network that brings the files, the cores that pack them, and what
+# embeds. The same rates, for three public screens, on nodes of 16 cores (and as many GPUs, if `crops_per_second` is given):
+
+# %%
+shrunk = throughput.packed(timed)
+plan = throughput.plan(
+    rates, network.crop_px, crops_per_second=crops_per_second, ways=screen.WAYS, shards_per_raw_byte=shrunk
+)
+
+# %% tags=["hide-input"]
+table(
+    plan.drop(columns="priced_on").rename(columns=lambda title: title.replace("_", " ")),
+    "Hours, and US dollars with a month's storage, by size; JUMP-CP's number of sites is an estimate.",
+)
+
+# %% tags=["remove-input"]
+narrate.plan(plan)
+
+# %% [markdown]
 # Spread over nodes, each takes a part of the sites, and the parts are joined piece by piece into the file that one node
 # would have written, bit for bit:
 #
