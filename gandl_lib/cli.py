@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import Positional, arg
@@ -15,7 +16,22 @@ from tyro.conf import Positional, arg
 from gandl_lib import files
 from gandl_lib.train_config import TrainConfig
 
-app = tyro.extras.SubcommandApp()
+
+class _App(tyro.extras.SubcommandApp):
+    """Commands whose positional arguments go by their own names in the help, and not by their types."""
+
+    def command(self, function: Callable) -> Callable:
+        hints = get_type_hints(function, include_extras=True)
+        for name, hint in hints.items():
+            if _POSITIONAL in get_args(hint):
+                many = get_origin(get_args(hint)[0]) is tuple
+                hints[name] = Annotated[hint, arg(metavar=f"{name.upper()} ..." if many else name.upper())]
+        function.__annotations__ = hints
+        return super().command(function)
+
+
+_POSITIONAL = get_args(Positional[str])[1]
+app = _App()
 
 
 @app.command
@@ -246,7 +262,8 @@ def profiles(
     Args:
         embeddings: .csv, .parquet or .h5ad with a column a feature, and site_id or Metadata_Plate, Metadata_Well and,
             for a row a site, Metadata_Site.
-        metadata: the screen's metadata.csv, or its folder; for a plate of your own with a screen.toml beside it.
+        metadata: the screen's metadata.csv, or its folder; for a plate of your own a table of any name with a
+            screen.toml beside it, of which a draft is shown where there is none.
         out: profiles to write (.h5ad).
         where: pandas query over the wells table, to take a part only, say "cell_type == 'VERO'".
         name: what tables call it.
@@ -272,30 +289,36 @@ def bbbc021(data: Positional[Path], out: Positional[Path]) -> None:
 
 @app.command
 def evaluate(
-    name: Positional[str],
+    kind: Positional[str],
     paths: Positional[tuple[Path, ...]],
     normalisation: tuple[str, ...] = ("all",),
     truth: Path | None = None,
     seed: int = 0,
 ) -> None:
-    """Profiles in, tables out. What each evaluation needs beside profiles with plates, wells and roles:
+    """Profiles in, tables out. All kinds need the columns plate_id, well_id, cell_type and role. Beside these:
 
-    - separability: control wells of two kinds: C+ and C-, or two cell types
-    - axes: 4 wells each of C+ and C- of one cell type
-    - dose-response: the same, and compounds at known doses; 4 doses make a curve
-    - hits: compounds in wells beside negative controls on a plate; axis and signature take C+ too, as axes
-    - replicates: the same, in two wells or more; average precision without a test
-    - probe-size: wells of two kinds, as separability
-    - zero-shot: two wells or more of each of two cell types or more
-    - moa: a column moa in obs (`gandl bbbc021`), two compounds or more of each mechanism
-    - distances: two similar drugs with a dose in common, and controls; classes stand in evaluate/drugs.py
-    - clusters: the package umap-learn (extra `methods`) and some hundred rows of a cell type
+    - separability: how well two kinds of controls are told apart. Control wells of two kinds: C+ and C-, or two cell
+      types; for the split by plate two plates or more.
+    - axes: what efficacy and its off-axis share are read from. 4 wells each of C+ and C- of one cell type.
+    - dose-response: EC50s, hits and toxicity. Controls as for axes; columns compound and concentration_uM; 4 doses or
+      more make a curve, and wells of the same dose say how far they scatter (else the C- wells do).
+    - hits: which compounds do anything; without C+ too. Columns compound and concentration_uM (may be empty); treated
+      wells beside negative controls on their plate, at best 8 or more, for they set the floor of p. Judged by agreement
+      (two wells or more of a compound and dose), by distance, and by axis and signature (C+ too, as axes).
+    - replicates: average precision without a test. As hits, two wells or more of a compound and dose.
+    - probe-size: how few labels will do. Control wells of two kinds, as separability.
+    - zero-shot: whether cell types are told apart. Two cell types or more, two wells or more of each.
+    - moa: mechanisms of action. A column moa (`gandl bbbc021` makes it), two compounds or more of each mechanism;
+      columns compound and concentration_uM.
+    - distances: whether similar drugs lie together. Controls, and two drugs of a class with a dose in common; classes
+      stand in gandl_lib/evaluate/drugs.py.
+    - clusters: what lies together unasked. The package umap-learn (extra `methods`), some hundred rows of a cell type.
 
     Negative controls are C-, or untreated wells in a screen without C-. The book adds drug-control, paradigms and
-    real-plate.
+    real-plate. A kind that cannot be done says what it found instead.
 
     Args:
-        name: which evaluation, one of those above.
+        kind: which evaluation, one of those above.
         paths: profiles of one method each (.h5ad), and last, as with cp, the table to write (.csv).
         normalisation: of plates: none, all (wells), controls, tvn; the first is used where a table has one only.
         truth: truth.csv of a simulated screen, to compare a dose-response with.
@@ -307,9 +330,9 @@ def evaluate(
     from gandl_lib.evaluate import EVALUATIONS
 
     others = {entry.name: entry for entry in entry_points(group="gandl.evaluations")}  # the book's
-    if name not in EVALUATIONS and name not in others:
-        raise ValueError(f"unknown evaluation {name!r}; there are {', '.join([*EVALUATIONS, *others])}.")
-    evaluation = EVALUATIONS[name] if name in EVALUATIONS else others[name].load()
+    if kind not in EVALUATIONS and kind not in others:
+        raise ValueError(f"unknown evaluation {kind!r}; there are {', '.join([*EVALUATIONS, *others])}.")
+    evaluation = EVALUATIONS[kind] if kind in EVALUATIONS else others[kind].load()
     *sources, out = paths
     if not sources or out.suffix != ".csv":
         raise ValueError(f"give one or more profiles and then the .csv to write; found {' '.join(map(str, paths))}.")

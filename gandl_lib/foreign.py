@@ -4,11 +4,13 @@
 ours have it, or as CellProfiler and pycytominer do: `Metadata_Plate`, `Metadata_Well`, and `Metadata_Site` where there
 is a row a site (`Plate`, `Well`, `Site` will do). Whatever else begins with `Metadata_`, or lies in an AnnData's obs,
 is left alone: what was in a well is the wells table's to say, because units and controls cannot be told from such
-columns. All other columns are features.
+columns. Columns that only number the rows (a pandas index, CellProfiler's ImageNumber) are no features either, and
+named in `numbering`. All other columns are features.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import pandas as pd
 from gandl_lib import wells as wells_table
 
 PREFIX = "metadata_"
+NUMBERING = re.compile(r"Unnamed: \d+|_?index|(?:Image|Object|Table)Number", re.IGNORECASE)
+"""Columns that only number rows; the first is what pandas calls an index that came along without a name."""
 
 
 class Table:
@@ -51,6 +55,8 @@ class Table:
         self.features = [
             c for c in columns if c not in known and c not in where and not c.lower().startswith(PREFIX)
         ]  # fmt: skip
+        self.numbering = [c for c in self.features if NUMBERING.fullmatch(c)]
+        self.features = [c for c in self.features if c not in self.numbering]
         if not self.key or not self.features:
             raise ValueError(
                 f"{path}: expected site_id and features, or Metadata_Plate, Metadata_Well, for a row a site "

@@ -46,6 +46,7 @@ from anndata.io import read_elem, write_elem
 from tqdm import tqdm
 
 from gandl_lib import datasets, foreign
+from gandl_lib.datasets import own
 from gandl_lib.files import replacing
 from gandl_lib.wells import one_dose_each
 
@@ -95,7 +96,7 @@ def published(
 
     Args:
         embeddings: .csv, plain or compressed as pandas can tell from its name, .parquet or .h5ad.
-        metadata: the screen's metadata.csv, or the folder it is in.
+        metadata: the screen's metadata.csv, or the folder it is in; or a table by any name beside a screen.toml.
         where: pandas query over the wells table, to take a part only.
         method: what tables will call it.
 
@@ -107,13 +108,19 @@ def published(
     """
     embeddings, metadata = Path(embeddings), Path(metadata)
     root = metadata if metadata.is_dir() else metadata.parent
-    if not metadata.is_dir() and metadata.name != datasets.METADATA:
+    name = datasets.METADATA if metadata.is_dir() else metadata.name
+    if own.find(root):
+        wells = own.parse(root, name).wells
+    elif name != datasets.METADATA:
+        toml = root / own.MAPPINGS[0]
         raise ValueError(
-            f"{metadata}: the table of wells has to be called {datasets.METADATA}; it is known by that name and by its "
-            "columns, or by the screen.toml beside it. Copy it under that name to a folder of its own, with a "
-            "screen.toml that says which of its columns are plate, well, compound, concentration, its unit and control."
+            f"{metadata}: which of its columns are plate, well, compound, concentration and control? Say it in {toml}. "
+            f"A first draft, guessed from the names of the columns; complete it, check it, save it there, and give the "
+            f"same command again:\n\n{own.draft(metadata, images=False)}"
         )
-    wells = datasets.select(datasets.open_layout(root).parse(), where)
+    else:
+        wells = datasets.open_layout(root).parse()
+    wells = datasets.select(wells, where)
     if not embeddings.is_file():
         raise ValueError(f"{embeddings}: there is no such file; `gandl fetch rxrx19a OUT --embeddings` brings it.")
     table = foreign.Table(embeddings, CHUNK_ROWS)
@@ -133,6 +140,7 @@ def published(
             f"{wells[unit][0]}."
         )
     features = table.features
+    wells = wells.drop(columns=[c for c in features if c in wells])  # where one table is both
     X, known, start = np.empty((len(wells), len(features)), np.float32), np.zeros(len(wells), bool), 0
     known[found] = True
     with tqdm(total=len(rows), desc=f"read {embeddings.name}", unit="row", disable=None) as progress:
@@ -141,6 +149,10 @@ def published(
             X[at[at >= 0]] = piece[features].to_numpy(np.float32)[at >= 0]
             start += len(piece)
             progress.update(len(piece))
+    if table.numbering:
+        print(
+            f"{', '.join(table.numbering)} of {embeddings.name} only number rows and are no features.", file=sys.stderr
+        )
     if where is None and len(found) < len(rows):
         print(
             f"{len(rows) - len(found)} of {len(rows)} rows of {embeddings.name} are not in {metadata} and left out.",

@@ -72,6 +72,16 @@ def test_features_with_names_keep_them_and_simulations_say_so():
     assert table["Metadata_simulated"].all()
 
 
+def test_a_prefix_that_is_there_is_not_doubled():
+    """Beside ours, somebody's own `Metadata_Plate` stays that; where ours has the name, both are told apart."""
+    found = make_profiles()
+    found.obs = found.obs.assign(Metadata_Plate="BR1", Metadata_plate="x")
+    table = export.wide(found)
+    assert table.columns.is_unique and set(table["Metadata_Plate"]) == {"BR1"}
+    assert table["Metadata_plate"].equals(found.obs["plate"].reset_index(drop=True))
+    assert set(table["Metadata_Metadata_plate"]) == {"x"}
+
+
 @pytest.mark.parametrize("name", ["pycytominer", "copairs", "scanpy"])
 def test_the_three_lines_of_chapter_09_run(some, tmp_path, monkeypatch, name):
     """What the book shows of each is taken from the book and run."""

@@ -367,3 +367,14 @@ def test_help_says_what_each_evaluation_needs(capsys):
     shown = capsys.readouterr().out
     for name in EVALUATIONS:
         assert re.search(rf"^- {name}: \w", shown, re.M), name
+
+
+def test_help_calls_positional_arguments_by_their_names(capsys):
+    for command, named in {
+        "evaluate": "KIND PATHS ...",
+        "profiles": "EMBEDDINGS METADATA OUT",
+        "screen": "DATA",
+    }.items():
+        with pytest.raises(SystemExit):
+            app.cli(args=[command, "--help"])
+        assert named in capsys.readouterr().out.split("\n\n")[0]

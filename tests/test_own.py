@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gandl_lib import datasets
 from gandl_lib import wells as names
 from gandl_lib.datasets import own, rxrx19a
 from gandl_lib.datasets.own import decoders, description, units
+from gandl_lib.screen import quality, run
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.simulate import screens as simulated
@@ -478,6 +480,187 @@ def test_two_sites_that_name_one_file_are_refused(tmp_path):
         assert reasons.str.contains(re.escape(lacking)).all() and reasons.str.contains("and so does line").all()
 
 
+NAMED = [
+    ("P1", "A1", "1", "DMSO", ""),
+    ("P1", "B2", "1", "x", "3"),
+    ("P1", "B2", "2", "x", "3"),
+    ("P1", "C3", "1", "y", "5"),
+]
+SPELLINGS = ("as it is", "from Windows", "from here", "doubled", "in full")
+"""Ways in which a table may write a name that all mean the same file."""
+DAMAGES = ("upper", "suffix", "uuid", "gone", "thumb only", "elsewhere", "space")
+"""What may have become of a file that a table still names as it was."""
+
+
+def spelled(name: str, how: str, root: Path) -> str:
+    windows, doubled = name.replace("/", "\\"), name.replace("/", "//")
+    return dict(zip(SPELLINGS, (name, windows, f"./{name}", doubled, f"{root}/{name}"), strict=True))[how]
+
+
+def damaged(path: Path, how: str) -> Path | None:
+    """Rename a file so that its name in the table no longer fits; where it is then, None if nowhere."""
+    to = {
+        "upper": path.with_name(path.name.upper()),
+        "suffix": path.with_suffix(".tiff"),
+        "uuid": path.with_name(f"{path.stem}0B5E6A4C-7D2E-4E56-9C8B-0A1B2C3D4E5F{path.suffix}"),
+        "thumb only": path.with_name(f"{path.stem}_thumb{path.suffix}"),
+        "elsewhere": path.parent / "old" / path.name,
+        "space": path.with_name(f"{path.stem} {path.suffix}"),
+    }.get(how)
+    if to is None:
+        path.unlink()
+        return None
+    to.parent.mkdir(exist_ok=True)
+    return path.rename(to)
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_renamed_files_never_change_a_result_silently(tmp_path_factory, data):
+    """The table against the disk: a site has the very pixels it had, or is left out by name; strays are counted.
+
+    The table writes names in ways that mean the same; files are renamed behind its back, named by two rows, or lie
+    there without a row.
+    """
+    root, sites = tmp_path_factory.mktemp("renamed"), range(len(NAMED))
+    files = [f"im/{well}_s{site}_w1.tif" for _, well, site, *_ in NAMED]
+    site_ids = [f"P1_{names.name(well)}_{site}" for _, well, site, *_ in NAMED]
+    (root / "im").mkdir()
+    for k in sites:
+        tifffile.imwrite(root / files[k], pixels(k, 1)[0])
+    ways = data.draw(st.tuples(*[st.sampled_from(SPELLINGS)] * len(sites)))
+    means = data.draw(st.permutations(sites).map(lambda p: {p[0]: p[1]}) | st.just({}))  # a row to another row's file
+    damage = data.draw(st.dictionaries(st.sampled_from(sites), st.sampled_from(DAMAGES), max_size=3))
+    strays = data.draw(st.sets(st.sampled_from(["im/Z9_s1_w1.tif", "im/note.png", "a.bmp"])))
+    for name in strays:
+        (root / name).touch()
+    for k, how in damage.items():
+        moved = damaged(root / files[k], how)
+        strays |= {str(moved.relative_to(root))} if moved and how != "thumb only" else set()
+    strays |= {files[k] for k in means if k not in damage}
+    columns = DESCRIPTION["columns"] | {"site": "S"}
+    plate(root, written=False, columns=columns, images={"files": "{F}", "channels": ["DNA"], "pixel_um": 1})
+    written = [spelled(files[means.get(k, k)], ways[k], root) for k in sites]
+    table = pd.DataFrame([(*row, name) for row, name in zip(NAMED, written, strict=True)])
+    table.set_axis(["Barcode", "Pos", "S", "Drug", "Dose", "F"], axis=1).to_csv(root / "metadata.csv", index=False)
+
+    shared = {*means, *means.values()}
+    lost = shared | damage.keys()
+    layout = own.open_folder(root)
+    if len(lost) == len(sites):
+        with pytest.raises(ValueError, match=r"none of the \d"):
+            layout.wells()
+        return
+    wells, skipped, odd = layout.wells()
+    assert set(wells["site_id"]) == {site_ids[k] for k in sites if k not in lost}
+    for row in wells.itertuples():
+        np.testing.assert_array_equal(layout.read(row), pixels(site_ids.index(row.site_id), 1))
+    said = dict(zip(skipped["site_id"], skipped["reason"], strict=True))
+    assert set(said) == {site_ids[k] for k in lost}
+    for k in lost:
+        assert files[means.get(k, k)] in said[site_ids[k]]
+        assert ("and so does line" if k in shared else "is missing") in said[site_ids[k]]
+        if damage.get(k) in ("upper", "uuid") and k not in shared:
+            assert re.search("is there: capital letters count|near it li", said[site_ids[k]])
+    unnamed = odd["what"].eq("images in the folder that no row of the table names")
+    assert odd.loc[unnamed, "count"].sum() == len(strays)
+
+
+def test_a_table_under_another_name_is_named(tmp_path):
+    root = plate(tmp_path)
+    (root / "metadata.csv").rename(root / "platemap.csv")
+    with pytest.raises(ValueError, match=r"metadata.csv: no such file.*platemap.csv.*call it metadata.csv"):
+        own.open_folder(root).parse()
+    (root / "platemap.csv").rename(root / "plate.xlsx")
+    with pytest.raises(ValueError, match=r"plate.xlsx is there: save it as CSV"):
+        own.open_folder(root).parse()
+
+
+def test_what_spreadsheets_make_of_whole_numbers(tmp_path):
+    """2.0 for 2: in a well's name always, in a file's where only the other is there, in a channel's column."""
+    columns = DESCRIPTION["columns"] | {"well": "{Pos}{F}", "site": "Dose"}
+    columns.pop("concentration")
+    for there, expected in (("A_2", "A_2"), ("A_2.0", "A_2.0")):
+        root = tmp_path / there
+        images = {"files": "i/{Pos}_{F}.tif", "channels": ["DNA"], "pixel_um": 1}
+        plate(root, [("P1", "A", "2.0", "x", "1.0")], written=False, columns=columns, images=images)
+        (root / "i").mkdir()
+        tifffile.imwrite(root / "i" / f"{there}.tif", pixels(0, 1)[0])
+        wells, _, odd = own.open_folder(root).wells()
+        assert wells["well"].tolist() == ["A02"] and json.loads(wells["files"][0]) == [f"i/{expected}.tif"]
+        assert odd["what"].str.contains("2.0").any() == (there == "A_2")
+    columns = {"plate": "Barcode", "well": "Pos", "compound": "Drug", "channel": "F"}
+    images = {"files": "{Dose}", "channels": {"DNA": "1", "actin": "2"}, "pixel_um": 1}
+    rows = [("P1", "A1", "1.0", "x", "a.tif"), ("P1", "A1", "2.0", "x", "b.tif")]
+    wells = own.parse(plate(tmp_path / "long", rows, written=False, columns=columns, images=images)).wells
+    assert json.loads(wells["files"][0]) == ["a.tif", "b.tif"]
+
+
+def test_letters_with_accents_may_lie_there_in_two_parts(tmp_path):
+    """A Mac decomposes the letters of file names (NFD); a table is read in composed ones (NFC)."""
+    name = "Zürich.tif"
+    images = {"files": "{Drug}", "channels": ["DNA"], "pixel_um": 1}
+    for form in ("NFC", "NFD"):
+        for k, table in enumerate(("NFC", "NFD")):
+            row = ("P", "A1", "1", unicodedata.normalize(table, name), "")
+            root = plate(tmp_path / f"{form}{k}", [row], written=False, images=images)
+            tifffile.imwrite(root / unicodedata.normalize(form, name), pixels(0, 1)[0])
+            wells, _, odd = own.open_folder(root).wells()
+            assert len(wells) == 1 and not odd["what"].str.contains("no row").any()
+
+
+def test_a_barcode_that_a_spreadsheet_has_shortened_is_noted(tmp_path):
+    for name, noted in (("1.23E+11", True), ("1,2e+9", True), ("123000000001", False), ("P1E+1", False)):
+        root = plate(tmp_path / name, [(name, "A1", "1", "x", "1")], written=False)
+        assert any("shortened" in what for what, _ in own.parse(root).notes) == noted
+
+
+def test_a_unit_in_the_name_of_a_column_that_says_otherwise_is_noted(tmp_path):
+    for column, noted in (("Dose_nM", False), ("Dose_uM", True), ("Dose [µM]", True), ("Dose", False)):
+        root = plate(tmp_path / column, written=False, columns=DESCRIPTION["columns"] | {"concentration": column})
+        table = (root / "metadata.csv").read_text().replace(",Dose\n", f",{column}\n")
+        (root / "metadata.csv").write_text(table)
+        notes = own.parse(root).notes
+        assert any("is taken for nM, as screen.json says" in what for what, _ in notes) == noted
+        assert tomllib.loads(own.draft(root / "metadata.csv"))["concentration"]["unit"] == (
+            "nM" if "nM" in column else "uM"
+        )
+
+
+def test_a_dim_well_is_judged_beside_its_own_cell_line():
+    """Two lines of very different brightness on one plate are no fault; a well at a third of its own line's is."""
+    sites = pd.DataFrame(
+        {"plate_id": "P1", "cell_type": [*"aaaaaabbbbbb"], "well_id": [f"P1_{k}" for k in range(12)], "role": "treated"}
+    )
+    bright = pd.Series([100.0] * 6 + [1000.0] * 6)
+    assert own.dim_wells(sites, bright) == []
+    assert own.dim_wells(sites.drop(columns="cell_type"), bright) == [f"P1_{k}" for k in range(6)]
+    bright[8] = 330.0
+    assert own.dim_wells(sites, bright) == ["P1_8"]
+    assert own.dim_wells(sites.assign(role="blank"), bright) == [], "where nothing is to be seen, nothing is dim"
+    assert own.dim_wells(sites[6:9], bright[6:9]) == [], "of three wells none is usual"
+
+
+def test_what_is_left_out_or_odd_is_printed_in_full(tmp_path, capsys):
+    """A dry run writes nothing, so that a reason cut short there is lost."""
+    layout, why = own.open_folder(plate(tmp_path)), "so and so, " * 30 + "and this is what to do"
+    skipped = pd.DataFrame({"site_id": ["P1_A01_1"], "reason": [why]})
+    odd = pd.DataFrame({"what": [why, "plain"], "count": [3, 12], "first": ["P1", ""]})
+    run._print(run.Found(layout, layout.parse(), skipped, odd, (2, 8, 10), "uint16", 0.5))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"P1_A01_1  {why}" in lines and f"3 x   {why} (first: P1)" in lines and "12 x  plain" in lines
+
+
+def test_dim_wells_of_public_layouts_are_named_too(tmp_path, make_screen):
+    """RxRx19a's: a well at a quarter of its brightness is named, and without one nothing is said."""
+    root = make_screen(plates=2, wells=9)
+    quality.pictures(Shards(write_shards(root, tmp_path / "as it is.zarr")))  # a warning would be an error
+    for path in (root / "images" / "VERO-1" / "Plate2").glob("A03_s*_w1.png"):
+        Image.fromarray(np.asarray(Image.open(path)) // 4).save(path)
+    with pytest.warns(UserWarning, match=r"1 well\(s\) have nuclei \(DNA\).*: VERO-1_2_A03$"):
+        quality.pictures(Shards(write_shards(root, tmp_path / "dim.zarr")))
+
+
 @settings(max_examples=40)
 @given(spelled=st.sampled_from(["dmso", "Dmso", "DMSO (0.1%)", "0.1 % DMSO", "DMSO control", "d-mso", "DMSO 1%"]))
 def test_a_control_in_another_spelling_is_asked_about(tmp_path_factory, spelled):
@@ -513,7 +696,7 @@ CELLS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(rows=st.lists(st.tuples(*[CELLS] * 5), min_size=1, max_size=6), separator=st.sampled_from(",;\t|"))
 def test_any_table_is_read_or_refused(tmp_path_factory, rows, separator):
     """Every row becomes a site or a reason, or the table is refused by name; nothing else ever happens."""

@@ -13,7 +13,7 @@ from synthetic_profiles import make_profiles
 
 from gandl_lib import profiles
 from gandl_lib.cli import app
-from gandl_lib.datasets import rxrx19a
+from gandl_lib.datasets import open_layout, rxrx19a
 from gandl_lib.screen.export import write_table
 
 
@@ -65,8 +65,52 @@ def test_a_plate_of_ones_own_has_its_wells_from_screen_toml(tmp_path, rng):
     found = profiles.published(tmp_path / "theirs.csv", tmp_path / "metadata.csv")
     assert found.obs["role"].tolist() == ["C-", "C+", "C-"]
     np.testing.assert_allclose(found.X, X[[1, 2, 0]], rtol=1e-6)
-    with pytest.raises(ValueError, match="other.csv: the table of wells has to be called metadata.csv"):
+    with pytest.raises(ValueError, match="other.csv: no such file"):
         profiles.published(tmp_path / "theirs.csv", tmp_path / "other.csv")
+
+
+def test_columns_that_number_rows_are_no_features(screen, capsys):
+    """A table saved with its index, or with CellProfiler's numbers, gives the same profiles; the columns are named."""
+    root, path, _ = screen
+    plain = profiles.published(path, root)
+    table = pd.read_csv(path)
+    table.assign(ImageNumber=range(len(table)), _index="a").to_csv(path)
+    again = profiles.published(path, root)
+    assert again.var_names.tolist() == plain.var_names.tolist()
+    np.testing.assert_array_equal(again.X, plain.X)
+    assert "Unnamed: 0, ImageNumber, _index of" in capsys.readouterr().err
+
+
+def test_one_table_of_wells_and_features_under_any_name(tmp_path, rng):
+    """As pycytominer writes them: without a description the message is one, to be completed; then the table goes in."""
+    path, toml = tmp_path / "BR_normalized.csv", tmp_path / "screen.toml"
+    theirs = pd.DataFrame(
+        {
+            "Metadata_Plate": ["BR1"] * 3,
+            "Metadata_Well": ["A01", "A02", "B01"],
+            "Metadata_pert_iname": ["DMSO", "x", "x"],
+            "Metadata_pert_type": ["negcon", "trt", "trt"],
+            "Metadata_mmoles_per_liter": ["", 1.5, 3],
+            "Cells_AreaShape_Area": rng.standard_normal(3),
+            "Nuclei_Texture_1": rng.standard_normal(3),
+        }
+    )
+    theirs.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"which of its columns.*Say it in .*screen\.toml") as refusal:
+        profiles.published(path, path)
+    draft = str(refusal.value).split("\n\n", 1)[1]
+    toml.write_text(draft)
+    with pytest.raises(ValueError, match=r"unit '\?' is no molar unit"):  # nobody knows what that column is in
+        profiles.published(path, path)
+    toml.write_text(draft.replace('unit = "?"', 'unit = "nM"').replace('"C-" = []', '"C-" = ["negcon"]'))
+    found = profiles.published(path, path)
+    assert found.var_names.tolist() == ["Cells_AreaShape_Area", "Nuclei_Texture_1"]
+    np.testing.assert_allclose(found.X, theirs[found.var_names], rtol=1e-6)
+    assert found.obs["role"].tolist() == ["C-", "treated", "treated"]
+    np.testing.assert_allclose(found.obs["concentration_uM"], [np.nan, 0.0015, 0.003])
+    assert "files" not in found.obs and "Nuclei_Texture_1" not in found.obs
+    with pytest.raises(ValueError, match=r"\[images\] needs files"):  # profiles need no images, a screen does
+        open_layout(tmp_path)
 
 
 def test_what_is_wrong_is_said(screen):

@@ -41,6 +41,7 @@ from gandl_lib.datasets import METADATA, own
 from gandl_lib.shards import Shards
 from gandl_lib.wells import COLUMNS, ROLES
 
+PREFIX = "Metadata_"
 TABLES = (".csv", ".csv.gz", ".parquet")
 OME_ZARR = ".ome.zarr"
 NGFF = "0.5"
@@ -82,7 +83,9 @@ def wide(profiles: AnnData) -> pd.DataFrame:
     made = json.loads(profiles.uns["provenance"])
     obs = profiles.obs.reset_index(drop=True).assign(**{k: made[k] for k in ("method", "simulated") if k in made})
     names = [f"feature_{name}" if name.isdecimal() else name for name in profiles.var_names]
-    return pd.concat([obs.add_prefix("Metadata_"), pd.DataFrame(profiles.X, columns=names)], axis=1)
+    theirs = {c for c in obs if c.startswith(PREFIX) and c.removeprefix(PREFIX) not in obs}  # have it already
+    obs = obs.rename(columns={c: f"{PREFIX}{c}" for c in obs if c not in theirs})
+    return pd.concat([obs, pd.DataFrame(profiles.X, columns=names)], axis=1)
 
 
 def write_table(found: AnnData, out: str | Path) -> Path:

@@ -19,17 +19,20 @@ plates with all controls at the edge would have an edge effect by design. What h
     saturated  share of pixels at the screen's highest grey value of that channel: 0 to 1
 
 A well is *out of focus* where its focus lies below the median of its plate and role by more than `FAR` robust spreads
-(1.4826 x the median absolute deviation), *saturated* where more than `SATURATED` of a channel's pixels are.
+(1.4826 x the median absolute deviation), *saturated* where more than `SATURATED` of a channel's pixels are. It is *dim*
+where its nuclei stand out less than half as far as is usual on its plate (`own.dim_wells`).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from gandl_lib.datasets import own
 from gandl_lib.shards import Shards
 from gandl_lib.wells import place
 
@@ -114,20 +117,32 @@ def edges(wells: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=EDGES_HEADER)
 
 
-def pictures(shards: Shards) -> pd.DataFrame:
+def pictures(shards: Shards, name_dim: bool = True) -> pd.DataFrame:
     """Focus and saturation of every well and channel, means over its sites.
 
+    Args:
+        name_dim: warn of dim wells; the look at a plate of somebody's own has named them before.
+
     Returns:
-        Table with the columns `PICTURES_HEADER`; doubt is "out of focus", "saturated", both, or nothing.
+        Table with the columns `PICTURES_HEADER`; doubt is "out of focus", "saturated", both, or nothing. Dim wells, of
+        whatever layout the screen was, are named in a warning.
     """
     wells, channels = shards.wells, list(shards.channels)
     focus, top, at_top = (np.empty((len(wells), len(channels))) for _ in range(3))
+    nuclei, contrast = own.nuclei_in(channels), np.empty(len(wells))
     for i in range(len(wells)):
         x = shards.read(i).astype(np.float32)  # (C, H, W)
         focus[i] = sharpness(x)
         top[i] = x.max(axis=(1, 2))
         at_top[i] = (x == top[i][:, None, None]).mean(axis=(1, 2))
+        contrast[i] = own.contrast_of(x[nuclei])
     at_top[top < top.max(axis=0)] = 0.0
+    if name_dim and (dim := own.dim_wells(wells, pd.Series(contrast))):
+        warnings.warn(
+            f"{len(dim)} well(s) have nuclei ({channels[nuclei]}) less than {own.DIM:g} times as bright as usual on "
+            f"their plate: {', '.join(dim[:6])}{' …' if len(dim) > 6 else ''}",
+            stacklevel=2,
+        )
     keys = ["well_id", "plate_id", "well", "role"]
     several = [wells[keys].assign(channel=c, focus=focus[:, k], saturated=at_top[:, k]) for k, c in enumerate(channels)]
     table = pd.concat(several).groupby([*keys, "channel"], sort=False, observed=True).mean().reset_index()

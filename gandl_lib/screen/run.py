@@ -239,11 +239,15 @@ def _design(sites: pd.DataFrame, pixel_um: float, shape: tuple[int, ...]) -> pd.
 
 def _print(found: Found) -> None:
     def lines(table: pd.DataFrame, n: int = 10) -> str:
-        text = table.head(n).to_string(index=False, max_colwidth=100, header=False)
-        return text + (f"\n… and {len(table) - n} more" if len(table) > n else "")
+        """Columns under each other but for the last, which is never cut: it may say what to do."""
+        text = table.head(n).astype(str)
+        widths = [max(map(len, text[c])) for c in text][:-1] + [0]
+        rows = ["  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) for row in text.itertuples(index=False)]
+        return "\n".join(rows) + (f"\n… and {len(table) - n} more" if len(table) > n else "")
 
     print(f"Found:\n{lines(found.table, 30)}")
-    odd = found.odd.assign(count=found.odd["count"].astype(str) + " x")[["count", "what", "first"]]
+    first = [f" (first: {one})" if one else "" for one in found.odd["first"]]
+    odd = pd.DataFrame({"count": found.odd["count"].astype(str) + " x", "what": found.odd["what"] + first})
     print(f"\nOdd:\n{lines(odd)}" if len(odd) else "\nNothing odd.")
     print(f"\nLeft out, {len(found.skipped)} site(s):\n{lines(found.skipped)}\n" if len(found.skipped) else "")
 
@@ -365,7 +369,7 @@ def _tables(embedded: dict[str, AnnData], shards: Shards, out: Path, seed: int) 
             made("dose_response", lambda: _without_doses(scores))
     elif shards.wells["role"].eq("treated").any():  # no axis: what lies apart from C-, by `hits.DEFAULT` and others
         made("hits", lambda: hits.hits(several, how, seed))
-    made("pictures", lambda: quality.pictures(shards))
+    made("pictures", lambda: quality.pictures(shards, name_dim=shards.layout != "own"))
     described = made("wells", lambda: _wells(shards, embedded["intensity"], scores))
     quantities = [c for c in described if c.startswith("intensity_") or c == "cells"] + (
         ["efficacy"] if scores is not None else []

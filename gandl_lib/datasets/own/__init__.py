@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from gandl_lib.datasets._recursion import Kind, part, select
+from gandl_lib.datasets._recursion import METADATA, Kind, part, select
 from gandl_lib.datasets.layout import Layout, Sites, odd
 from gandl_lib.datasets.own import decoders, table
-from gandl_lib.datasets.own.description import MAPPINGS, Description, describe, draft, find
+from gandl_lib.datasets.own.description import MAPPINGS, WHICH_IMAGES, Description, describe, draft, find
 from gandl_lib.datasets.own.disk import Folder
 from gandl_lib.datasets.own.vendors import without_table, write_draft
 from gandl_lib.paths import inside, is_unsafe
@@ -53,8 +53,10 @@ def open_folder(root: str | Path) -> Layout:
         ValueError: there is none, or it cannot be understood.
     """
     root, said = Path(root), describe(_described(root))
+    if not said.files:
+        raise ValueError(f"{said.path}: {WHICH_IMAGES}")
     folder = Folder(root, said.follow_links)
-    parsed = cache(lambda: table.parse(root, said, folder))
+    parsed = cache(lambda: _parsed(root, said, folder, METADATA))
     return Layout(
         root=root,
         name="own",
@@ -66,14 +68,20 @@ def open_folder(root: str | Path) -> Layout:
     )
 
 
-def parse(root: str | Path) -> table.Parsed:
-    """What the table in a folder with a description says, images unseen.
+def parse(root: str | Path, name: str = METADATA) -> table.Parsed:
+    """What the table called `name` in a folder with a description says, images unseen; they need not even be described.
 
     Raises:
         ValueError: as `open_folder` and `table.parse`.
     """
-    said = describe(_described(root))
-    return table.parse(Path(root), said, Folder(Path(root), said.follow_links))
+    root, said = Path(root), describe(_described(root))
+    return _parsed(root, said, Folder(root, said.follow_links), name)
+
+
+def _parsed(root: Path, said: Description, folder: Folder, name: str) -> table.Parsed:
+    if name == METADATA and not (root / name).is_file():
+        raise ValueError(without_table(root))
+    return table.parse(root, said, folder, name)
 
 
 def _described(root: str | Path) -> Path:
@@ -115,7 +123,7 @@ def _path(root: Path, name: str, follow_links: bool) -> Path:
 
 
 def _pixel_um(root: Path, said: Description, wells: pd.DataFrame) -> float:
-    """Side of a pixel in micrometres, after binning: as screen.toml says or else the first readable OME-TIFF.
+    """Side of a pixel in micrometres, after binning: as screen.toml says or else the first TIFF that does.
 
     Raises:
         ValueError: neither says it.
@@ -125,7 +133,7 @@ def _pixel_um(root: Path, said: Description, wells: pd.DataFrame) -> float:
     for row in wells.itertuples():
         try:
             path = _path(root, json.loads(row.files)[0], said.follow_links)
-            return decoders.ome_pixel_um(path) * said.bin
+            return decoders.pixel_um(path) * said.bin
         except (ValueError, OSError):
             continue
     raise ValueError(f"{said.path}: how large is a pixel? No image says it; add `pixel_um = …` to [images].")
@@ -151,7 +159,7 @@ def _look(
     root: Path, said: Description, folder: Folder, parsed: table.Parsed, where: str | None, workers: int
 ) -> Sites:
     wells = select(parsed.wells, where)
-    nuclei = next((c for c, name in enumerate(said.channels) if name.lower() in NUCLEI), 0)
+    nuclei = nuclei_in(said.channels)
 
     def look(row: Any) -> tuple[_Seen | None, str | None]:
         try:
@@ -159,11 +167,11 @@ def _look(
         except ValueError as error:
             return None, str(error).removeprefix(f"{root}/")
         high = images.max(axis=(1, 2))
-        contrast = np.quantile(images[nuclei], 0.99) - np.median(images[nuclei])
         at_top = (images == high[:, None, None]).mean(axis=(1, 2)).tolist()
         digest = hashlib.blake2b(np.ascontiguousarray(images), digest_size=16).digest()
         kind = (*images.shape[1:], images.dtype.name)
-        return _Seen(kind, images.min(axis=(1, 2)).tolist(), high.tolist(), at_top, float(contrast), digest), None
+        low, bright = images.min(axis=(1, 2)).tolist(), contrast_of(images[nuclei])
+        return _Seen(kind, low, high.tolist(), at_top, bright, digest), None
 
     with ThreadPoolExecutor(workers) as pool:
         looked = tqdm(pool.map(look, wells.itertuples()), f"checking {root.name}", len(wells), unit="site", delay=2)
@@ -200,16 +208,36 @@ def _oddities(
             yield "the picture is the very same as that of another site", f"{row.site_id} and {first[s.digest]}"
         first.setdefault(s.digest, row.site_id)
     if known:
-        table = pd.DataFrame([(r.plate_id, r.well_id, s.contrast) for r, s in known], columns=["plate", "well", "x"])
-        for well in dim_wells(table["plate"], table["well"], table["x"]):
+        whole = wells[[s is not None for s in seen]]
+        for well in dim_wells(whole, pd.Series([s.contrast for _, s in known])):
             yield (
                 f"wells with nuclei ({channels[nuclei]}) less than {DIM:g} times as bright as usual on their plate",
                 well,
             )
 
 
-def dim_wells(plate_id: pd.Series, well_id: pd.Series, contrast: pd.Series) -> list[str]:
-    """Wells whose median contrast is below `DIM` of the median of their plate's wells; plates of 4 wells or more."""
-    per_well = contrast.groupby([plate_id.to_numpy(), well_id.to_numpy()]).median()
-    usual = per_well.groupby(level=0).transform("median").where(per_well.groupby(level=0).transform("size") >= 4)
-    return [well for _, well in per_well.index[per_well < DIM * usual]]
+def dim_wells(sites: pd.DataFrame, contrast: pd.Series) -> list[str]:
+    """Wells whose contrast is below `DIM` of what is usual: medians, over a plate's wells of one cell type, 4 or more.
+
+    Args:
+        sites: `plate_id, well_id, role` and, where it is known, `cell_type`; a row a site. Blank wells are left alone:
+            nothing in them was to be bright.
+        contrast: of each site, how far the brightest percent of the nuclei's channel stands above its median.
+    """
+    alike = [c for c in ("plate_id", "cell_type") if c in sites]
+    full = sites["role"].ne("blank").to_numpy()
+    per_well = sites.loc[full, [*alike, "well_id"]].assign(contrast=contrast.to_numpy()[full])
+    per_well = per_well.groupby([*alike, "well_id"], observed=True)["contrast"].median()
+    beside = per_well.groupby(level=alike)
+    usual = beside.transform("median").where(beside.transform("size") >= 4)
+    return per_well.index[per_well < DIM * usual].get_level_values("well_id").tolist()
+
+
+def contrast_of(image: np.ndarray) -> float:
+    """How far the brightest percent of (H, W) stands above its median, in grey values."""
+    return float(np.quantile(image, 0.99) - np.median(image))
+
+
+def nuclei_in(channels: Sequence[str]) -> int:
+    """Which channel shows nuclei: the first that is named so, or else the first of all."""
+    return next((c for c, name in enumerate(channels) if name.lower() in NUCLEI), 0)

@@ -39,6 +39,8 @@ FOREIGN = {
     ".jpeg": "a camera (JPEG), whose grey values are not as they were measured",
 }
 """Files that hold microscopes' images and are not read here."""
+MICRONS = ("um", "µm", "μm", "microns")
+"""How MetaXpress writes micrometres."""
 CONVERT = "Bio-Formats' free `bfconvert IN OUT.ome.tif` makes an OME-TIFF of it"
 
 
@@ -250,13 +252,22 @@ def _one_plane_of_a_set(xml: str, file: str) -> bool:
     return len(set(map(str, first))) == 1 and not several
 
 
-def ome_pixel_um(path: Path) -> float:
-    """PhysicalSizeX of an OME-TIFF in micrometres; ValueError where there is none."""
+def pixel_um(path: Path) -> float:
+    """Side of a pixel in micrometres, of an OME-TIFF (PhysicalSizeX) or a MetaXpress TIFF whose calibration is on.
+
+    Raises:
+        ValueError: it is neither, or does not say.
+    """
     try:
         with tifffile.TiffFile(path, _multifile=False) as tiff:
             xml = tiff.ome_metadata or ""
+            described = "" if xml else str(tiff.pages[0].tags.valueof("ImageDescription") or "")
     except Exception as error:
         raise ValueError(str(error)) from None
+    if described.startswith("<MetaData>"):
+        said = dict(re.findall(r'<prop id="spatial-calibration-(\w+)" type="\w+" value="([^"]*)"', described))
+        if said.get("state") == "on" and said.get("units") in MICRONS and said.get("x") == said.get("y"):
+            xml = f'PhysicalSizeX="{said.get("x")}"'
     size = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', xml)
     unit = re.search(r'PhysicalSizeXUnit="([^"]*)"', xml)
     scale = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}.get(unit[1] if unit else "µm")

@@ -33,6 +33,7 @@ A folder is read by this module if `screen.toml` (or `screen.json`, of the same 
 Without `{channel}` in its name a file holds all channels, in the order given: planes of a TIFF or OME-TIFF, or the
 colours of a PNG. `files` may also be a table with a name a channel, `{ DNA = "{FileDNA}", actin = "{FileActin}" }`.
 One `*` in a name stands for what no table knows (a UUID); exactly one file may fit, thumbnails not counted.
+Without [images] the table serves `gandl profiles`, whose embeddings somebody else made.
 A channel gets the name of its stain's target; those named as in RxRx19a (DNA, ER, actin, RNA, golgi, in this order) can
 be embedded with the shipped network.
 """
@@ -48,11 +49,12 @@ from pathlib import Path
 from typing import Any
 
 from gandl_lib.datasets._recursion import METADATA
+from gandl_lib.datasets.own import units
 from gandl_lib.datasets.own.text import clean, read_table
-from gandl_lib.datasets.own.units import UNITS, unit_of
 from gandl_lib.wells import ROLES
 
 MAPPINGS = ("screen.toml", "screen.json")
+WHICH_IMAGES = '[images] needs files = "…" and channels = ["…", …]; chapter 09 of the book has an example.'
 KEYS = {
     "columns": (
         "plate",
@@ -84,7 +86,7 @@ class Description:
     """Value of the control column -> role."""
     channels: tuple[str, ...]
     files: tuple[str, ...]
-    """A template a channel, or a single one of files that hold all channels."""
+    """A template a channel, or a single one of files that hold all channels; none where there is no [images]."""
     pixel_um: float | None
     bin: int = 1
     tokens: Mapping[str, str] | None = None
@@ -126,8 +128,8 @@ def describe(path: Path) -> Description:
 
     concentration = content.get("concentration", {})
     unit, decimal = concentration.get("unit"), concentration.get("decimal")
-    if unit is not None and unit_of(unit) is None:
-        raise fail(f"[concentration] unit {unit!r} is no molar unit; known are {', '.join(UNITS)}.")
+    if unit is not None and units.unit_of(unit) is None:
+        raise fail(f"[concentration] unit {unit!r} is no molar unit; known are {', '.join(units.UNITS)}.")
     if decimal not in (None, ",", "."):
         raise fail(f'[concentration] decimal must be "," or "."; found {decimal!r}.')
     if "concentration" in columns and unit is None and "unit" not in columns:
@@ -143,7 +145,7 @@ def describe(path: Path) -> Description:
     if controls and "control" not in columns:
         raise fail("[controls] explains the values of a column; name it in [columns] control.")
 
-    channels, files = _files(content.get("images", {}), fail)
+    channels, files = _files(content["images"], fail) if "images" in content else ((), ())
     pixel_um = content.get("images", {}).get("pixel_um")
     if pixel_um is not None and (isinstance(pixel_um, bool) or not isinstance(pixel_um, int | float) or pixel_um <= 0):
         raise fail(f"[images] pixel_um must be a length in micrometres above 0; found {pixel_um!r}.")
@@ -153,7 +155,7 @@ def describe(path: Path) -> Description:
     follow = content.get("images", {}).get("follow_links", False)
     if not isinstance(follow, bool):
         raise fail(f"[images] follow_links must be true or false; found {follow!r}.")
-    tokens = _tokens(content.get("images", {}), channels, files, fail) if "channel" in columns else None
+    tokens = _tokens(content["images"], channels, files, fail) if "channel" in columns and files else None
     size = pixel_um and float(pixel_um)
     return Description(path, columns, unit, decimal, controls, channels, files, size, n, tokens, follow)
 
@@ -180,7 +182,7 @@ def _files(images: Mapping[str, Any], fail: Callable[[str], ValueError]) -> tupl
         if isinstance(channels, list):
             channels = dict(zip(map(str, channels), map(str, channels), strict=True)) if channels else None
         if not isinstance(files, str) or not isinstance(channels, dict) or not channels:
-            raise fail('[images] needs files = "…" and channels = ["…", …]; chapter 09 of the book has an example.')
+            raise fail(WHICH_IMAGES)
         tokens = channels.values()
         templates = [files.replace("{channel}", str(t)) for t in tokens] if "{channel}" in files else [files]
     names = list(channels)
@@ -195,28 +197,36 @@ def _files(images: Mapping[str, Any], fail: Callable[[str], ValueError]) -> tupl
     return tuple(n.strip() for n in names), tuple(templates)
 
 
-def draft(path: Path) -> str:
-    """A screen.toml for the table at `path` as far as column names can be guessed; the rest is left to fill in."""
+def draft(path: Path, images: bool = True) -> str:
+    """A screen.toml for the table at `path` as far as column names can be guessed; the rest is left to fill in.
+
+    Args:
+        images: whether it is to say where images are; without any, it will do for `gandl profiles`.
+    """
     text, _ = read_table(path)
     guesses = {
         "plate": r"plate|barcode|assay.?plate",
         "well": r"well|position",
         "site": r"site|field|fov|image.?(number|id)",
-        "compound": r"compound|treat|drug|substance|perturb|molecule",
-        "concentration": r"conc|dose",
+        "compound": r"compound|treat|drug|substance|perturb|molecule|pert_iname|broad_sample",
+        "concentration": r"conc|dose|mmoles",
         "control": r"control|role|kind|type|group|condition",
         "cell_type": r"cell",
         "batch": r"batch|experiment|run|week|date",
     }
-    lines = ["# What the columns of metadata.csv mean. Check every line; `#` starts a remark.", "[columns]"]
-    free = list(text.columns)
+    lines = [f"# What the columns of {path.name} mean. Check every line; `#` starts a remark.", "[columns]"]
+    measured = r"(?:Cells|Cytoplasm|Nuclei)_[A-Z]"  # CellProfiler's features
+    free, dose = [c for c in text.columns if not re.match(measured, c)], ""
     for key, pattern in guesses.items():
         found = next((c for c in free if re.search(pattern, c, re.IGNORECASE)), None)
         free = [c for c in free if c != found]
+        dose = found or "" if key == "concentration" else dose
         lines.append(f"{'' if found else '# '}{key} = {json.dumps(found or '?', ensure_ascii=False)}")
-    lines += ["", "[concentration]", 'unit = "uM"', "", "[controls]", '"C+" = []', '"C-" = []', "", "[images]"]
-    lines += ["pixel_um = 1.0", *_drafted_files(list(text.columns)), ""]
-    return "\n".join([*lines, f"# Columns not used: {', '.join(free) or 'none'}", ""])
+    unit = units.unit_in(dose) or ("?" if "mol" in dose.lower() else "uM")
+    lines += ["", "[concentration]", f'unit = "{unit}"', "", "[controls]", '"C+" = []', '"C-" = []', ""]
+    lines += ["[images]", "pixel_um = 1.0", *_drafted_files(list(text.columns)), ""] if images else []
+    unused = ", ".join(free[:30]) + (f" and {len(free) - 30} more" if len(free) > 30 else "")
+    return "\n".join([*lines, f"# Columns not used: {unused or 'none'}", ""])
 
 
 def _drafted_files(columns: list[str]) -> list[str]:

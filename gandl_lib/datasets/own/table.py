@@ -27,6 +27,8 @@ from gandl_lib.datasets.own.disk import STAR, Folder, plain
 from gandl_lib.datasets.own.text import read_table
 from gandl_lib.wells import COLUMNS, validate
 
+DECIMAL_WHOLE = re.compile(r"^(\d+)\.0+$")
+"""2.0, as spreadsheets write a 2 in a column that has gaps."""
 VEHICLES = ("dmso", "vehicle", "untreated", "mock", "medium", "media", "pbs", "water", "h2o", "negcon")
 """What a compound is usually not called."""
 
@@ -58,15 +60,15 @@ class _Rows:
         """The text of one of our columns."""
         if key not in self.said.columns:
             return pd.Series(default, self.text.index)
-        return fill(self.said.columns[key], self.text, f"{self.said.path}: [columns] {key}")
+        return fill(self.said.columns[key], self.text, f"{self.said.path}: [columns] {key}", whole=key == "well")
 
     def skip(self, bad: pd.Series, values: pd.Series, why: str) -> None:
         for line in self.text.index[bad]:
             self.reasons.setdefault(line, f"line {line}: {why}; found {str(values[line])[:60]!r}")
 
 
-def parse(root: Path, said: Description, folder: Folder) -> Parsed:
-    """The wells table of `root/metadata.csv`, its unusable rows and what is odd about it.
+def parse(root: Path, said: Description, folder: Folder, name: str = METADATA) -> Parsed:
+    """The wells table of the table `name` in `root`, its unusable rows and what is odd about it.
 
     Args:
         said: the description that lies beside it.
@@ -76,11 +78,14 @@ def parse(root: Path, said: Description, folder: Folder) -> Parsed:
         ValueError: naming a column that is missing, a control that is spelled in two ways, or the first reason where no
             row is usable.
     """
-    path = root / METADATA
+    path = root / name
     text, notes = read_table(path)
     rows = _Rows(path, said, text, notes)
     plate, batch = rows.column("plate"), rows.column("batch")
     rows.skip(plate.eq(""), plate, "no plate")
+    shortened = plate.str.fullmatch(r"\d[.,]?\d*[eE]\+\d+")
+    what = "a plate is called by a number that a spreadsheet may have shortened; several barcodes can become one"
+    notes += [(what, name) for name in plate[shortened].unique()]
     well, site = _well(rows), _site(rows)
     control = rows.column("control")
     compound, role = _treatment(rows, control)
@@ -126,6 +131,8 @@ def parse(root: Path, said: Description, folder: Folder) -> Parsed:
             f"{path}: none of the {len(wells)} row(s) can be used; the first: {unusable['reason'].iloc[0]}."
         )
     wells = wells[good].reset_index(drop=True)
+    if not said.files:
+        wells = wells.drop(columns="files")
     notes += _twins(wells) + _vehicles(wells) + _differing(wells, [c for c in wells if c in extra], rows)
     return Parsed(validate(wells, str(path)), unusable.reset_index(drop=True), notes, named)
 
@@ -224,6 +231,11 @@ def _doses(rows: _Rows, compound: pd.Series, role: pd.Series) -> pd.Series:
     decimal, mixed = said.decimal, ""
     if decimal is None:
         decimal, mixed = units.decimal_of(amounts[asked], rows.path, said.path)
+    called = units.unit_in(said.columns.get("concentration", ""))
+    unit = units.unit_of(said.unit)
+    if called and unit and units.UNITS[unit] != units.UNITS[called] and "unit" not in said.columns:
+        what = f"the column {said.columns['concentration']!r} is taken for {said.unit}, as {said.path.name} says"
+        rows.notes.append((what, rows.path.name))
     unit = rows.column("unit")
     unit = unit.where(unit.ne(""), said.unit or "")
     pairs = list(zip(amounts[asked], unit[asked], strict=True))
@@ -250,7 +262,9 @@ def _files(rows: _Rows, root: Path, folder: Folder) -> list[str]:
     """Names of the files of each row, as JSON."""
     said = rows.said
     where = f"{said.path}: [images] files"
-    columns = [fill(t.replace("*", STAR), rows.text, where).map(lambda n: plain(n, root)) for t in said.files]
+    if not said.files:
+        return ["[]"] * len(rows.text)
+    columns = [_names(rows, t.replace("*", STAR), where, root, folder) for t in said.files]
     found = []
     for line, row in zip(rows.text.index, zip(*columns, strict=True), strict=True):
         one = []
@@ -267,15 +281,44 @@ def _files(rows: _Rows, root: Path, folder: Folder) -> list[str]:
     return found
 
 
-def fill(template: str, text: pd.DataFrame, where: str) -> pd.Series:
+def _names(rows: _Rows, template: str, where: str, root: Path, folder: Folder) -> pd.Series:
+    """A template filled in; with 2 for 2.0 where only that file is there."""
+    written, whole = (
+        fill(template, rows.text, where, whole).map(lambda name: plain(name, root)) for whole in (False, True)
+    )
+    differ = written.ne(whole)
+    if not written.map(str.isascii).all():  # tables are read in NFC; a Mac writes names of files in NFD
+        as_lies = {unicodedata.normalize("NFC", name): name for name in reversed(folder.names)}
+        written = written.where(written.isin(folder.names), written.map(lambda name: as_lies.get(name, name)))
+    if not differ.any():
+        return written
+    there = set(folder.names)
+
+    def found(name: str) -> bool:
+        return len(folder.matching(name)) == 1 if STAR in name else name in there
+
+    meant = differ & ~written.map(found) & whole.map(found)
+    what = "names of files that the table writes with 2.0 or the like for 2 were found without it"
+    rows.notes.extend((what, whole[line].replace(STAR, "*")) for line in rows.text.index[meant])
+    return written.mask(meant, whole)
+
+
+def fill(template: str, text: pd.DataFrame, where: str, whole: bool = False) -> pd.Series:
     """A column, or several put into a template like `{Row}{Column:02}`.
+
+    Args:
+        whole: take 2.0, as spreadsheets write 2, for 2; where a width is asked for, that is done in any case.
 
     Raises:
         ValueError: the table has no such column, or it is no template; begins with `where`.
     """
     if "{" not in template:
         if template not in text:
-            raise ValueError(f"{where} is {template!r}, but the table has no such column; it has {', '.join(text)}.")
+            drawn = sum(name.strip().isdecimal() for name in text) > len(text.columns) // 2
+            hint = " Is it drawn as a plate? A row a well is needed: plate, well, compound, dose." if drawn else ""
+            raise ValueError(
+                f"{where} is {template!r}, but the table has no such column; it has {', '.join(text)}.{hint}"
+            )
         return text[template]
     try:
         parts = list(string.Formatter().parse(template))
@@ -289,8 +332,8 @@ def fill(template: str, text: pd.DataFrame, where: str) -> pd.Series:
                 raise ValueError(f"{where} {template!r}: the table has no column {name!r}; it has {', '.join(text)}.")
             if conversion or (width and not re.fullmatch(r"0?\d", width)):
                 raise ValueError(f"{where} {template!r}: only a width may follow a column's name, as in {{{name}:02}}.")
-            whole = text[name].str.replace(r"^(\d+)\.0+$", r"\1", regex=True)  # 2.0, as spreadsheets write 2
-            filled += whole.str.zfill(int(width)) if width else text[name]
+            values = text[name].str.replace(DECIMAL_WHOLE, r"\1", regex=True) if width or whole else text[name]
+            filled += values.str.zfill(int(width)) if width else values
     return filled
 
 
@@ -304,8 +347,10 @@ def _used(said: Description) -> set[str]:
 def _one_row_a_site(rows: _Rows, wells: pd.DataFrame) -> pd.DataFrame:
     """Rows that are an image each, put together: `files` gets a name a channel."""
     said, tokens = rows.said, rows.said.tokens or {}
-    channel = rows.column("channel").map(tokens)
-    strange = rows.column("channel")[channel.isna()]
+    written = rows.column("channel")
+    channel = written.map(tokens)
+    channel = channel.fillna(written.str.replace(DECIMAL_WHOLE, r"\1", regex=True).map(tokens))
+    strange = written[channel.isna()]
     for value in strange.unique()[:5]:
         what = f"rows of channel {value!r}, which is none of {', '.join(tokens)}, were passed over"
         rows.notes += [(what, f"line {line}") for line in strange.index[strange.eq(value)]]

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from gandl_lib.datasets._recursion import METADATA
-
 SEPARATORS = "\t;,|"
 TITLE_LINES = 20
 """A header is looked for in so many lines."""
@@ -30,7 +28,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         ValueError: there is no such file, or it is no table; says what it is instead where that can be seen.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file. A data folder holds {METADATA} beside its images.")
+        raise ValueError(f"{path}: no such file.")
     raw, notes = path.read_bytes(), []
     if raw[:4] == b"PK\3\4":
         raise ValueError(

@@ -16,6 +16,8 @@ UNIT_ALIASES = {"um": "uM", "UM": "uM", "nm": "nM", "NM": "nM", "pm": "pM", "PM"
                 "micromolar": "uM", "nanomolar": "nM", "picomolar": "pM", "millimolar": "mM", "molar": "M"}  # fmt: skip
 _PER_LITRE = re.compile(r"([munpµμ]?)mol(?:es?)?\s*(?:/\s*[lL](?:iter|itre)?|\s*[lL]\s*(?:\^?-1|⁻¹))")
 
+_IN_NAME = re.compile(r"(?:^|[\W_])([pnuµμm]M)(?=$|[\W_])")
+
 MISSING = ("", "na", "n/a", "nan", "none", "null", "-", "–")
 AMOUNT = re.compile(r"([+-]?[\d.,]*\d[.,]?(?:[eE][+-]?\d{1,4})?)\s*(\D.*)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
@@ -34,6 +36,15 @@ def unit_of(text: Any) -> str | None:
         prefix = found[1]
         return "M" if not prefix else f"{'u' if prefix in 'µμ' else prefix}M"
     return UNIT_ALIASES.get(text) or UNIT_ALIASES.get(text.lower() if len(text) > 2 else "")
+
+
+def unit_in(column: str) -> str | None:
+    """The unit that a column's name ends in or has in brackets, as in `Conc_nM` or `Dose [µM]`; None where it has none.
+
+    `mmoles_per_liter` is none: tables with such a column are known to hold micromoles.
+    """
+    found = _IN_NAME.search(column)
+    return found[1].replace("µ", "u").replace("μ", "u") if found else None
 
 
 def decimal_of(amounts: pd.Series, path: Path, description: Path) -> tuple[str, str]:

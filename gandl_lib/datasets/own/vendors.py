@@ -16,7 +16,7 @@ import pandas as pd
 
 from gandl_lib import files
 from gandl_lib.datasets._recursion import METADATA
-from gandl_lib.datasets.own.decoders import CONVERT, FOREIGN
+from gandl_lib.datasets.own.decoders import CONVERT, FOREIGN, pixel_um
 from gandl_lib.datasets.own.description import MAPPINGS, draft, find
 from gandl_lib.datasets.own.disk import IMAGES, Folder, is_thumbnail
 from gandl_lib.wells import name as well_name
@@ -44,6 +44,8 @@ class Export:
     instrument: str
     images: pd.DataFrame
     """`file, plate, well, site, channel`, a row an image."""
+    channels: tuple[str, ...]
+    """In the instrument's own order."""
     pixel_um: float | None
     remarks: tuple[str, ...]
 
@@ -77,7 +79,9 @@ def recognise(root: Path) -> Export | None:
     elif htd is not None and images["plate"].nunique() == 1:
         images["plate"] = Path(htd).stem
     images["site"] = images["site"].astype(int) if "site" in images else 1
-    images["channel"] = _channels(images, root / htd if htd else None, index)
+    given = images["channel"] if "channel" in images else pd.Series("1", images.index)
+    images["channel"] = _channels(given, root / htd if htd else None, index)
+    channels = images["channel"][given.sort_values(kind="stable").index].drop_duplicates()
     remarks = []
     by_folder = images["file"].str.extract(r"TimePoint_(\d+)")[0]
     if "t" not in images and by_folder.notna().any():
@@ -88,14 +92,28 @@ def recognise(root: Path) -> Export | None:
             kept = values[len(values) // 2 if choose is None else choose]
             remarks.append(f"{len(values)} {what} lie there; the table names those of {axis} = {kept}")
             images = images[images[axis] == kept]
-    size = re.search(r"<ImageResolutionX[^>]*>([0-9.eE+-]+)<", index)
-    pixel_um = float(f"{float(size[1]) * 1e6:.6g}") if size else None
-    return Export(instrument, images[["file", "plate", "well", "site", "channel"]], pixel_um, tuple(remarks))
+    images = images[["file", "plate", "well", "site", "channel"]]
+    return Export(instrument, images, tuple(channels), _pixel_um(root, folder, images, index), tuple(remarks))
 
 
-def _channels(images: pd.DataFrame, htd: Path | None, index: str) -> pd.Series:
+def _pixel_um(root: Path, folder: Folder, images: pd.DataFrame, index: str) -> float | None:
+    """Side of a pixel in micrometres, by Harmony's index, CellVoyager's MeasurementDetail.mrf or the first image."""
+    metres = re.findall(r"<ImageResolutionX[^>]*>([0-9.eE+-]+)<", index)
+    sizes = {float(f"{float(m) * 1e6:.6g}") for m in metres}
+    for name in folder.names:
+        if name.lower().endswith(".mrf"):
+            detail = (root / name).read_text(encoding="utf-8-sig", errors="replace")
+            sizes |= {float(um) for um in re.findall(r'HorizontalPixelDimension="([0-9.eE+-]+)"', detail)}
+    if not sizes:
+        try:
+            sizes.add(pixel_um(root / images["file"].iloc[0]))
+        except (ValueError, OSError):
+            pass
+    return sizes.pop() if len(sizes) == 1 else None  # several: somebody has to say which
+
+
+def _channels(given: pd.Series, htd: Path | None, index: str) -> pd.Series:
     """Names of the channels as the instrument wrote them, numbered where it did not."""
-    given = images["channel"] if "channel" in images else pd.Series("1", images.index)
     names: dict[str, str] = {}
     if htd is not None:
         names = dict(re.findall(r'"WaveName(\d+)",\s*"([^"]+)"', htd.read_text(encoding="cp1252")))
@@ -126,7 +144,7 @@ def write_draft(root: str | Path) -> list[Path]:
     export = recognise(root) if root.is_dir() else None
     if export is None:
         raise ValueError(without_table(root))
-    channels = list(dict.fromkeys(sorted(export.images["channel"])))
+    channels = [c for c in export.channels if export.images["channel"].eq(c).any()]
     doubled = export.images.duplicated(["plate", "well", "site", "channel"])
     if doubled.any():
         raise ValueError(
@@ -162,10 +180,13 @@ def without_table(root: str | Path) -> str:
         return f"{root}: is a file; a folder with {METADATA} and images is needed."
     said = f"{root / METADATA}: no such file. A data folder holds {METADATA} beside images/."
     tables = [p.name for p in sorted(root.iterdir()) if p.suffix.lower() in (".csv", ".tsv", ".txt", ".xlsx", ".xls")]
-    if books := [t for t in tables if t.lower().endswith((".xlsx", ".xls"))]:
-        return f"{said} {books[0]} is there: save it as CSV in UTF-8, under the name {METADATA}."
-    if tables:
-        return f"{said} {', '.join(tables[:3])} is there: if it is the table, call it {METADATA}."
+    books = [t for t in tables if t.lower().endswith((".xlsx", ".xls"))]
+    if books:
+        said += f" {books[0]} is there: save it as CSV in UTF-8, under the name {METADATA}."
+    if texts := [t for t in tables if t not in books]:
+        said += f" Found instead: {', '.join(texts[:3])}; if that is the table, call it {METADATA}."
+    if find(root):  # what the columns mean is said already, so a draft would be of no use
+        return said
     export = recognise(root)
     names = Folder(root).names
     foreign = next((n for n in names if Path(n).suffix.lower() in FOREIGN), None)
