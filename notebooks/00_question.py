@@ -51,6 +51,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from gandl_lib import profiles
+from gandl_lib.plots.words import percent
 from gandl_lib.splits import by_well
 
 check_parameters(globals(), "profile", "fresh")
@@ -82,9 +83,11 @@ check_parameters(globals(), "profile", "fresh")
 # %% tags=["hide-input"]
 published = paper("table1")
 wide = published.pivot(index="task", columns="method", values="accuracy")
-wide = wide.loc[published["task"].unique(), published["method"].unique()].map("{:.1%}".format)
+wide = wide.loc[published["task"].unique(), published["method"].unique()].map(percent)
 table(
-    wide.reset_index(), "Accuracy on held-out control wells of the real screen; the last column is ours.", of=published
+    wide.rename_axis(columns=None).reset_index(),
+    "Accuracy on held-out control wells of the real screen; the last column is ours.",
+    of=published,
 )
 
 # %% [markdown]
