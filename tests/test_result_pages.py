@@ -50,7 +50,7 @@ TRUTH = pd.DataFrame(
 def test_beside_every_hit_stands_what_speaks_against_it():
     table = narrate.hits_with_doubts(curves()).set_index("compound")
     assert list(table["called"]) == ["suspicious", "hit", "no hit"]  # by efficacy
-    assert table.loc["killer", "off the axis"] == "40 (20)" and table.loc["killer", "cells, of C-"] == "40% (80%)"
+    assert table.loc["killer", "off the axis"] == "40 (20)" and table.loc["killer", "cells, of C-"] == "40 % (80 %)"
     assert table.loc["killer", "suspect from (µM)"] == "30" and table["suspect from (µM)"].isna().sum() == 2
     assert table.loc["killer", "EC50 (µM)"] == "130 (interval open at both ends)"
     assert table.loc["cure", "EC50 (µM)"] == "0.31 (from 0.2)"
