@@ -355,6 +355,7 @@ def test_roles_and_methods_have_one_colour_everywhere(drawn):
         assert to_hex(figures.ROLES["treated"]) in colours(drawn[name]), name
     assert {to_hex(figures.METHODS[m]) for m in METHODS} <= colours(drawn["accuracy_plot"])
     assert {to_hex(figures.METHODS[m]) for m in ("gandl", "intensity")} <= colours(drawn["ec50_plot"])
+    drawn["plate_map"].draw_without_rendering()  # only then have squares their colours
     (axes,) = drawn["plate_map"].axes
     squares = {to_hex(c) for c in axes.collections[0].get_facecolor()}
     assert {to_hex(figures.ROLES[r]) for r in wells()["role"]} <= squares
