@@ -271,7 +271,7 @@ source(callers.distance)
 # - **Well means.** All callers see a well as one point. What changes in a few cells of each well may be lost before they look; the
 #   earth mover's distance of published reversal scores was made for single cells, and is judged here on what it was not made for.
 #
-# ## Exercises
+# ## Worth trying
 #
 # 1. Set `n_doses = 1` and run the page again. Fewer questions share the 5 %: which doses become hits, and why is q smaller
 #    although p is not?

@@ -165,7 +165,7 @@ table(
 #   otherwise. Who has trained on a screen of their own can ask: `gandl explain OUT/run OUT/screen.zarr
 #   OUT/embeddings/gandl.h5ad axis.csv` measures first, and puts the pictures beside.
 #
-# ## Exercises
+# ## Worth trying
 #
 # 1. Leave the projection on `B` out. Which channel's brightness changes then? (In the run tried: golgi most.)
 # 2. Take the slope of the brightness of ER as the step. Does the score follow it? (Not upwards in the run tried.)
