@@ -34,8 +34,8 @@ HEADERS = {
     "toxic_from_uM,n_wells",
     "zero_shot": "method,true,predicted,count",
     "zero_shot_summary": "method,accuracy,ci_low,ci_high,n_wells",
-    "moa": "method,protocol,accuracy,n_treatments,n_correct,ci_low,ci_high,compound_accuracy,n_compounds,majority_rate,"
-    "shuffled,recipe,dataset",
+    "moa": "method,protocol,accuracy,n_treatments,n_correct,ci_low,ci_high,compound_accuracy,n_compounds,compounds_low,"
+    "compounds_high,majority_rate,shuffled,recipe,dataset",
     "latent_arithmetic": "method,property,direction,step,value,ci_low,ci_high",
     "latent_arithmetic_directions": "method,property,axis,value",
     "paradigms": "paradigm,augment,multi_crop,distance_similar,normalised_d,accuracy,precision,recall,roc_auc,"

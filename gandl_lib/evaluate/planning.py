@@ -21,6 +21,7 @@ wide the middle one of their 95 % intervals is (high over low), and how far off 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -47,7 +48,9 @@ def spread_of(profiles: AnnData, normalisation: str = "all", seed: int = 0) -> f
     Raises:
         ValueError: no axis, one without a scale, or no plate with two such wells.
     """
-    table = efficacy(profiles, normalisation, seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(no axis|do not lie in order)")  # the error below says so
+        table = efficacy(profiles, normalisation, seed)
     unseen = table[(table["role"] == "C-") & (table["split"] == "test")].dropna(subset="efficacy")
     plates = unseen.groupby(["cell_type", "plate_id"], observed=True)["efficacy"]
     free = (plates.count() - 1).sum()
