@@ -286,6 +286,11 @@ def test_plain_callers_belong_to_the_methods_that_are_one_number():
     p = screen({"x": WORKS}, n_features=22, method="intensity")
     p.uns["provenance"] = json.dumps({"method": "intensity", "limits": [[0, 1], [0, 1]]})
     only = hits(p, only=("brightness",))
+    for unclear in ({}, {"limits": [[0, 1]] * 3}):  # 22 statistics are not those of three channels
+        other = p.copy()
+        other.uns["provenance"] = json.dumps({"method": "intensity"} | unclear)
+        told = hits(other, only=("brightness",))
+        assert told["p_value"].isna().all() and told["reason"].str.contains("do not say which").all()
     means = p[:, [0, 11]].copy()
     means.X = np.repeat(means.X.mean(axis=1, keepdims=True), 2, axis=1)
     assert set(only["caller"]) == {"brightness"} and len(only) == 3

@@ -42,7 +42,8 @@ cell type; a `hit` has q < 0.05. Doses of a compound go up and down together, an
 controls; under such positive dependence the rule still holds (Benjamini & Yekutieli 2001). A hit of a caller that knows
 no C+ does *something*: what kills is a hit too.
 
-`DEFAULT` is the caller to take where nothing speaks for another; chapter 11 has the measurements that it was chosen by.
+`DEFAULT` is the caller to take where nothing speaks for another. It was chosen on one simulated screen (chapter 11,
+where what it finds on a real plate stands beside: as many doses by an untrained network as by a trained one).
 
 References: Kalinin et al. 2025 (mAP and permutations); Ledoit & Wolf 2004; Szekely & Rizzo 2013 (energy); Westfall &
 Young 1993 (largest statistic); Phipson & Smyth 2010 (no p is 0); buscar, of the Way lab (on and off reversal scores).
@@ -176,9 +177,11 @@ def _of_any(method: str, p: AnnData, X: np.ndarray, negative: np.ndarray) -> dic
         asked["replicates"] = Question(callers.replicates, X, negative, "one number has no direction to agree in")
     if method in OF_ONE_NUMBER:
         # The first of each channel's statistics is its mean; a cell count is one number to begin with.
-        channels = len(json.loads(p.uns["provenance"]).get("limits", [0])) if method == "intensity" else 1
-        means = X[:, :: X.shape[1] // channels] if X.shape[1] % channels == 0 else X
-        asked[OF_ONE_NUMBER[method]] = Question(callers.difference, means.mean(axis=1), negative)
+        channels = len(json.loads(p.uns["provenance"]).get("limits", ())) if method == "intensity" else 1
+        known = channels > 0 and X.shape[1] % channels == 0
+        means = X[:, :: X.shape[1] // channels] if known else X
+        reason = "" if known else "the profiles do not say which of their columns are channels' means"
+        asked[OF_ONE_NUMBER[method]] = Question(callers.difference, means.mean(axis=1), negative, reason)
     return asked
 
 
