@@ -37,7 +37,7 @@ import tyro
 from gandl_lib import checkpoints, files, shards
 from gandl_lib.embed import open_method
 from gandl_lib.evaluate import svm
-from gandl_lib.evaluate.moa import PROTOCOLS, nearest, treatments
+from gandl_lib.evaluate.moa import PROTOCOLS, leading, nearest, treatments, z_scored
 from gandl_lib.methods import lookup
 from gandl_lib.methods.contrad import PRESETS as CONTRAD
 from gandl_lib.methods.gandl import PRESETS, GANDLConfig
@@ -146,22 +146,17 @@ def shrunk(store: Shards, by: int, out: Path) -> Shards:
 # ---- what is asked ----
 
 
-def z_scored(X: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Each feature less its mean and by its deviation over the rows of a group."""
-    X = X.astype(float)
-    for one in np.unique(group):
-        rows = group == one
-        sd = X[rows].std(axis=0)
-        X[rows] = (X[rows] - X[rows].mean(axis=0)) / np.where(sd > 1e-9, sd, np.inf)
-    return X
+def by_plate(X: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """z-scores within each plate."""
+    Z = np.empty(X.shape)
+    for one in np.unique(plate):
+        Z[plate == one] = z_scored(X[plate == one])
+    return Z
 
 
 def components(X: np.ndarray, n: int) -> np.ndarray:
     """Rows on their first `n` principal components; 0: as they are."""
-    if n == 0 or n >= X.shape[1]:
-        return X
-    X = X - X.mean(axis=0)
-    return X @ np.linalg.svd(X, full_matrices=False)[2][:n].T
+    return leading(X, n) if 0 < n < X.shape[1] else X
 
 
 def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
@@ -172,8 +167,7 @@ def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
     codes = pd.factorize(wells["well_id"])[0]
     X = pd.DataFrame(X).groupby(codes).mean().to_numpy()
     wells = wells.drop_duplicates("well_id")
-    for normalisation, group in {"global": np.zeros(len(X)), "plate": wells["plate_id"].to_numpy()}.items():
-        Z = z_scored(X, group)
+    for normalisation, Z in {"global": z_scored(X), "plate": by_plate(X, wells["plate_id"].to_numpy())}.items():
         for n in COMPONENTS:
             mean, table = treatments(components(Z, n), wells)
             moa = table["moa"].to_numpy()
@@ -188,7 +182,7 @@ def controls(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
     """Z' of BBBC013's controls, each scored by a linear classifier of the others, along its unit normal."""
     known = wells["role"].isin(["C+", "C-"]).to_numpy()
     positive = wells["role"].to_numpy()[known] == "C+"
-    Z = z_scored(X, np.zeros(len(X)))
+    Z = z_scored(X)
     for n in COMPONENTS:
         P, score = components(Z, n)[known], np.zeros(known.sum())
         for i in range(len(P)):

@@ -12,10 +12,13 @@ import warnings
 import numpy as np
 import pandas as pd
 
+TEST_FRACTION = 0.25
+"""Of wells, where nobody says otherwise."""
+
 
 def by_well(
     wells: pd.DataFrame,
-    test_fraction: float = 0.25,
+    test_fraction: float = TEST_FRACTION,
     seed: int = 0,
     stratify: tuple[str, ...] = ("role", "cell_type", "plate_id"),
 ) -> np.ndarray:

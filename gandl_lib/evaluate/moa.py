@@ -113,9 +113,9 @@ COMPARED = ("z-score on DMSO", "sphered")
 """The recipes by which methods are compared: with nine of each, the luckiest would win."""
 
 
-def _whole(p: AnnData) -> np.ndarray:
-    """Each feature less its mean and by its spread over all wells of the screen."""
-    X = p.X.astype(float)
+def z_scored(X: np.ndarray) -> np.ndarray:
+    """(N, D), each feature less its mean and by its spread over the rows; one that does not vary becomes 0."""
+    X = X.astype(float)
     sd = X.std(axis=0)
     return (X - X.mean(axis=0)) / np.where(sd > 1e-9, sd, np.inf)
 
@@ -127,8 +127,8 @@ def leading(X: np.ndarray, n: int = 15) -> np.ndarray:
 
 
 WITHOUT_CONTROLS: dict[str, Callable[[AnnData], np.ndarray]] = {
-    "z-score, screen as a whole": _whole,
-    "the same, 15 components": lambda p: leading(_whole(p)),
+    "z-score, screen as a whole": lambda p: z_scored(p.X),
+    "the same, 15 components": lambda p: leading(z_scored(p.X)),
 }
 """By which methods are compared where plates have no DMSO to be taken out on: what plates do stays in."""
 

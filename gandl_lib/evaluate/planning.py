@@ -31,10 +31,9 @@ from scipy import optimize, stats
 
 from gandl_lib.evaluate import dose_response, hits
 from gandl_lib.evaluate.axes import MIN_WELLS, efficacy
+from gandl_lib.splits import TEST_FRACTION
 
 POWER = 0.8
-UNSEEN = 0.25
-"""Share of the controls that axis and signature are not fitted on (`splits.by_well`)."""
 CURVES = 200
 
 HEADER = ("spread", "plates", "controls", "replicates", "doses", "compounds", "unseen_controls", "p_floor",
@@ -101,7 +100,7 @@ def plan(
     rows = []
     for m in controls:
         for n in replicates:
-            unseen, wells = spread_evenly(max(round(UNSEEN * m * plates), 1), plates), spread_evenly(n, plates)
+            unseen, wells = spread_evenly(max(round(TEST_FRACTION * m * plates), 1), plates), spread_evenly(n, plates)
             wells = np.where(unseen > 0, wells, 0)  # wells without controls beside them are compared with nothing
             ways = math.prod(math.comb(int(a + b), int(b)) for a, b in zip(unseen, wells, strict=True))
             row = {"spread": spread, "plates": plates, "controls": m, "replicates": n, "doses": doses,

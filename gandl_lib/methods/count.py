@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gandl_lib.methods.base import Method
+from gandl_lib.nn.gaussian import blur
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,3 @@ class CellCount(Method):
             bright = heights.quantile(0.9) if len(heights) else one.new_tensor(0.0)
             counts.append((heights > c.of_bright * bright).sum())
         return torch.stack(counts).float()[:, None]
-
-
-def blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of (B, 1, H, W), the border repeated outwards."""
-    radius = max(1, min(round(3 * sigma_px), *(side - 1 for side in images.shape[2:])))
-    at = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-0.5 * (at / sigma_px) ** 2)
-    kernel = (kernel / kernel.sum())[None, None]
-    images = F.pad(images, [radius] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(images, kernel[..., None]), kernel[:, :, None])  # [B1HW]: columns, then rows

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gandl_lib.methods.base import Method
-from gandl_lib.methods.count import blur
+from gandl_lib.nn.gaussian import blur
 
 
 @dataclass(frozen=True)

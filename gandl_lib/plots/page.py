@@ -24,7 +24,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from gandl_lib.plots.words import NAMES, Output, cell, name, percent
 
@@ -140,6 +142,11 @@ STYLE = {
     "lines.markersize": 5,
     "image.interpolation": "nearest",
 }
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Shares from 0 to 1 are written as `20 %`, as in text."""
+    axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 def tell(artist: Artist, words: Sequence[str], places: Sequence[str] | None = None, sheet: str = "") -> None:

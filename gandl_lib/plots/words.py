@@ -115,6 +115,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def hundredths(value: float) -> str:
+    """Two digits after the point, and no -0.00."""
+    return f"{round(float(value), 2) + 0.0:.2f}"
+
+
 def listing(words: Sequence[str]) -> str:
     """`a, b and c`."""
     words = list(words)

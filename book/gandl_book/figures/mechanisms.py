@@ -28,6 +28,7 @@ from gandl_lib.plots.page import (
     method_style,
     name,
     percent,
+    percent_ticks,
 )
 
 PROPERTIES = {"nucleus_area_um2": "nucleus area, µm²", "mean_tubulin": "mean tubulin, 0 to 1"}
@@ -146,7 +147,7 @@ def exam(scores: pd.DataFrame | None, paper: pd.DataFrame | None = None) -> Figu
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, 1.02), xlabel="mechanisms found, with 95 % interval")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.xaxis)
     marks = [Line2D([], [], linestyle="", marker="o", color=BLACK, mfc="white" if k else BLACK, label=recipe)
              for k, recipe in enumerate(recipes)]  # fmt: skip
     if paper is not None:

@@ -25,6 +25,7 @@ from gandl_lib.plots.page import (
     methods_in,
     name,
     percent,
+    percent_ticks,
 )
 
 PUBLISHED = {
@@ -88,7 +89,7 @@ def accuracy_plot(
         axes.tick_params(axis="y", length=0)
     low = min(scores[["accuracy", "ci_low", "majority_rate"]].min())
     axes.set(xlim=(max(0, low - 0.05), 1.015), xlabel="accuracy, with 95 % interval")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.xaxis)
     mark = functools.partial(Line2D, [], [], linestyle="", color=BLACK)
     handles = []
     if len(splits) > 1:
@@ -179,7 +180,7 @@ def accuracy_against_compute(scores: pd.DataFrame, cost: pd.DataFrame, task: str
     axes.set_xticks(ticks, ["none", *(f"{t:g}" for t in ticks[1:])])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set(xlabel="minutes of training", ylabel=f"accuracy, {task}")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.yaxis)
     axes.grid(axis="y")
     figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1)
     figure.alt = f"Accuracy of {task} against training time, majority rate {percent(majority)}: {in_words(words)}."
@@ -211,7 +212,7 @@ def probe_sizes(table: pd.DataFrame | None, methods: Sequence[str] | None = None
     axes.set_xticks(sizes, [f"{n:.0f}" for n in sizes])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set(xlabel="labelled wells", ylabel="accuracy on held-out wells")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.yaxis)
     axes.grid()
     figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1)
     figure.alt = f"Accuracy against the number of labelled wells: {'; '.join(words)}."

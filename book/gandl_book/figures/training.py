@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -22,6 +21,7 @@ from gandl_lib.plots.page import (
     in_words,
     method_style,
     percent,
+    percent_ticks,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _probed(axes: Axes, levels: Mapping[str, tuple[float, str, str]]) -> None:
     for label, (level, colour, dash) in levels.items():
         axes.axhline(level, color=colour, linestyle=dash, linewidth=1.2, label=f"{label} ({percent(level)})")
     axes.set_ylabel("linear probe, C+ vs C-")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.yaxis)
     _seen(axes)
 
 
@@ -126,7 +126,7 @@ def what_matters(measured: pd.DataFrame, tap: str, split: str) -> Figure:
     axes.set_yticks(range(len(variants)), variants)
     axes.set_ylim(len(variants) - 0.4, -0.6)
     axes.set_xlabel("accuracy, C+ vs C-, with 95 % interval")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0, symbol=" %"))
+    percent_ticks(axes.xaxis)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     dotted = Line2D([], [], linestyle=":", color=METHODS["intensity"], label="intensity statistics")

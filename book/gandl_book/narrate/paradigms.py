@@ -12,7 +12,7 @@ from gandl_book import figures
 from gandl_lib.evaluate.distances import ALL
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, points, say, thousands
+from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, hundredths, listing, points, say, thousands
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -56,7 +56,7 @@ def _setup_scores(table: pd.DataFrame, value: str, ends: str) -> dict[str, Score
 
 
 def _two_digits(score: Score) -> str:
-    value, low, high = (f"{round(float(x), 2) + 0.0:.2f}" for x in (score.value, score.low, score.high))  # no -0.00
+    value, low, high = map(hundredths, (score.value, score.low, score.high))
     return f"{value} ({low} to {high})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from gandl_lib.plots.page import Output
-from gandl_lib.plots.words import listing, say
+from gandl_lib.plots.words import count, listing, say
 
 
 def throughput(rates: pd.DataFrame) -> Output:
@@ -61,7 +61,7 @@ WAITS = {"fetch": "it waits for the network", "shard": "it waits for packing", "
 
 
 def _size(nodes: int, gpus: int) -> str:
-    return f"{nodes} node{'s' if nodes > 1 else ''}" + (f" and {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else "")
+    return count(nodes, "node") + (f" and {count(gpus, 'GPU')}" if gpus else "")
 
 
 def _times(row: pd.Series, device: str) -> str:
