@@ -3,10 +3,10 @@
     python benchmarks/hit_calling.py OUT.csv SCREEN [SCREEN ...]
 
 A SCREEN is a folder as the workflow leaves results/quick: data/screen/truth.csv, and profiles/<method>.h5ad of each of
-`METHODS`. One of another seed is made by
+`METHODS`. One of another seed, one site a well instead of two so that it takes half as long, is made by
 
     gandl simulate $S/data/screen --screen quick --seed $SEED
-    gandl shard $S/data/screen $S/screen.zarr --where "cell_type == 'HRCE'"
+    gandl shard $S/data/screen $S/screen.zarr --where "cell_type == 'HRCE' and site == 1"
     gandl embed gandl_lib/weights/gandl-quick32.safetensors $S/screen.zarr $S/profiles/gandl.h5ad --name gandl
     gandl embed gandl-random $S/screen.zarr $S/profiles/gandl-random.h5ad --preset quick32
     gandl embed intensity $S/screen.zarr $S/profiles/intensity.h5ad

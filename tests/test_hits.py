@@ -347,20 +347,44 @@ def test_the_report_names_the_caller_that_it_takes_and_counts_the_others():
 
 def test_advice_follows_the_table():
     """Of two callers that swap their powers, the other one is named; and what kills is said to pass only if it does."""
-    rows = [("power", "gandl", c, 32, 3, e, v) for e in ("strong", "kills")
+    rows = [("power", c, None, e, v, np.nan, np.nan, 9) for e in ("strong", "kills")
             for c, v in (("distance", 0.3), ("energy", 0.1), ("efficacy", 0.9), ("reversal", 0.2))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["measure", "method", "caller", "controls", "replicates", "effect", "value"])
-    assert "efficacy finds 90 %" in repr(narrate.advice(table)) and "without one: distance 30 %" in repr(
-        narrate.advice(table)
-    )
-    assert "neither p tells death from a cure" in repr(narrate.advice(table))
+    rows.append(("lead", "energy", "distance", "strong", -0.2, -0.3, -0.1, 9))
+    rows.append(("fpr_of_screens", "energy", None, "nothing", 0.05, 0.0, 0.4, 5))
+    table = pd.DataFrame(rows, columns=["measure", "caller", "other", "effect", "value", "low", "high", "n"])
+    table = table.assign(method="gandl", controls=32, replicates=3)
+    said = repr(narrate.advice(table))
+    assert "efficacy finds 90 %" in said and "without one: distance 30 %" in said
+    assert "neither p tells death from a cure" in said
+    assert "none leads it beyond its interval; it leads them all on strong effects with 32 controls" in said
+    assert "rests on 5 simulated screens" in said
     swapped = table.replace({"caller": {"distance": "energy", "energy": "distance", "efficacy": "reversal",
                                         "reversal": "efficacy"}})  # fmt: skip
     swapped.loc[(swapped["caller"] == "efficacy") & (swapped["effect"] == "kills"), "value"] = 0.0
+    swapped.loc[swapped["measure"] == "lead", ["caller", "value", "low", "high"]] = ["energy", 0.2, 0.1, 0.3]
     said = repr(narrate.advice(swapped))
     assert (
         "reversal finds 90 %" in said and "without one: energy 30 %" in said and "the axis tells the two apart" in said
     )
+    assert "these lead it: energy on strong effects with 32 controls, 20 points (10 to 30); nor does it lead" in said
+
+
+def test_what_a_single_screen_can_do_is_said_beside_the_rate_over_all():
+    rows = [("fpr", 0.04, 0.01, 0.09, 360), ("fpr_of_screens", 0.02, 0.0, 0.31, 5)]
+    table = pd.DataFrame(rows, columns=["measure", "value", "low", "high", "n"])
+    table = table.assign(method="gandl", caller="distance", controls=4, replicates=3)
+    said = repr(narrate.error_rates(table))
+    assert "In 1 of 1" in said and "No caller breaks its promise." in said
+    assert "in a single screen the rate can be 31 % (distance by GAN-DL, 4 controls, 3 wells)" in said
+    broken = repr(narrate.error_rates(table.assign(low=0.06)))
+    assert "In 0 of 1" in broken and "Above it: distance" in broken and "at worst 4 %" in broken
+
+
+def test_a_table_of_one_screen_is_called_so():
+    """Draws of one screen, or several screens: the chapter says which its table has."""
+    several = pd.DataFrame({"measure": ["fpr", "fpr_of_screens"], "n": [360, 5]})
+    assert "so 5 were simulated" in repr(narrate.whose_wells(several))
+    assert "one simulated screen" in repr(narrate.whose_wells(several[:1]))
 
 
 def test_floors_are_counts_of_labellings():

@@ -14,6 +14,7 @@ from gandl_book.narrate.calling import (
     real_doses,
     real_source,
     what_callers_ask,
+    whose_wells,
 )
 from gandl_book.narrate.comparison import (
     beside_each_other,
