@@ -44,7 +44,6 @@ published = ""  # profiles (.h5ad) to judge alone and without an image, say of R
 # %% tags=["remove-cell"]
 
 import numpy as np
-import pandas as pd
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need, paper, recorded
 from gandl_book.figures import show, table
@@ -291,8 +290,7 @@ print(f"{by_position:.1%} of the same held-out sites are right without an image"
 # %%
 position = leaks.position(methods[0], seed)
 np.testing.assert_allclose(by_position, position.query("split == 'well'")["accuracy"].iloc[0], atol=0.02)
-seen = pd.concat([leaks.zones(methods), leaks.sites(methods)])
-narrate.leaks(position, seen)
+narrate.leaks(position, leaks.zones(methods), leaks.sites(methods))
 
 # %% [markdown]
 # The better the first two numbers are, the less an accuracy on these wells proves; and holding out plates is no protection

@@ -24,5 +24,10 @@ def test_a_site_that_shows_is_found_and_one_that_does_not_is_not():
 
 
 def test_wells_of_one_site_have_nothing_to_tell_apart():
-    with pytest.raises(ValueError, match="every well has one site"):
-        leaks.sites([make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)])
+    single = make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)
+    of_wells = single.copy()
+    del of_wells.obs["site"]
+    for profiles in (single, of_wells):
+        assert leaks.sites([profiles]).empty
+    several = make_profiles("other", plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=2)
+    assert leaks.sites([single, several])["method"].tolist() == ["other"]
