@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,6 +171,56 @@ def test_chapters_judge_published_profiles_without_the_workflow(tmp_path, monkey
     assert chapters.need("quick", "separability.csv", published="theirs.h5ad")[0].exists()
     with pytest.raises(ValueError, match="no such profiles; `gandl profiles"):
         chapters.need("quick", "separability.csv", published="others.h5ad")
+
+
+@pytest.fixture
+def plate(tmp_path, monkeypatch):
+    """A project where profile plate25 has made its row `intensity`, and `theirs.h5ad` holds one plate more."""
+    (tmp_path / "Snakefile").touch()
+    shutil.copytree(Path(chapters.__file__).parents[2] / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    options = {"compounds": {"cure": (1.0, 1.5, 0.9)}, "sites": 1, "seed": 0}
+    own = make_profiles("intensity", plates={"HRCE": 1}, **options)
+    (tmp_path / "results" / "plate25" / "profiles").mkdir(parents=True)
+    profiles.write(own, tmp_path / "results" / "plate25" / "profiles" / "intensity.h5ad")
+    theirs = make_profiles("baseline", plates={"HRCE": 1}, **options)
+    more = make_profiles("baseline", plates={"VERO": 1}, **options)
+    theirs = anndata.concat([more, theirs], index_unique="-", uns_merge="first")
+    profiles.write(theirs, tmp_path / "theirs.h5ad")
+    return tmp_path, own, theirs
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what one plate cannot be asked is left out aloud
+def test_published_profiles_stand_beside_the_rows_of_a_real_screen(plate, capsys):
+    root, own, _ = plate
+    names = ("separability.csv", "paired.csv", "dose_response.csv", "profiles/intensity.h5ad", "profiles/gandl.h5ad")
+    *tables, intensity, gandl = chapters.need("plate25", *names, published="theirs.h5ad")
+    scores, paired, curves = map(pd.read_csv, tables)
+    assert scores["method"].unique().tolist() == ["intensity", "baseline", "shuffled labels"]
+    assert set(scores["normalisation"]) == {"all", "controls"}, "as the profile has it"
+    alike = scores.groupby(["task", "split", "normalisation"])["n_test_wells"]
+    assert (alike.nunique() == 1).all(), "all are tested on the same wells"
+    assert set(paired["other"]) == {"baseline"} and set(curves["method"]) == {"intensity", "baseline"}
+    assert intensity == root / "results" / "plate25" / "profiles" / "intensity.h5ad" and gandl is None
+    assert "Not made yet" in capsys.readouterr().out
+    alone = chapters.need("quick", "separability.csv", published="theirs.h5ad")[0]
+    assert "intensity" not in set(pd.read_csv(alone)["method"]), "never beside a simulated screen"
+    intensity.unlink()
+    chapters.need("plate25", "separability.csv", published="theirs.h5ad")
+    assert "judged alone" in capsys.readouterr().out
+
+
+def test_published_profiles_of_another_screen_are_refused(plate):
+    root, own, theirs = plate
+    other = theirs.copy()
+    role = other.obs["role"].astype(str)
+    other.obs["role"] = role.replace({"C+": "C-", "C-": "C+"})
+    profiles.write(other, root / "other.h5ad")
+    with pytest.raises(ValueError, match="These are two screens"):
+        chapters.need("plate25", "separability.csv", published="other.h5ad")
+    profiles.write(theirs[~theirs.obs["site_id"].isin(own.obs["site_id"])].copy(), root / "more.h5ad")
+    with pytest.raises(ValueError, match="share no site_id"):
+        chapters.need("plate25", "separability.csv", published="more.h5ad")
 
 
 # ---- as other programs write them ----
