@@ -39,7 +39,7 @@ if importlib.util.find_spec("gandl_lib") is None:
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
-published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
+published = ""  # profiles (.h5ad) to judge without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
 
@@ -81,6 +81,9 @@ method = scores["method"].iloc[0]  # the one that the text is about: GAN-DL, or 
 #     gandl fetch rxrx19a data/rxrx19a --no-images --embeddings
 #     gandl profiles data/rxrx19a/embeddings.csv data/rxrx19a/metadata.csv baseline.h5ad
 #     papermill notebooks/04_separability.ipynb out.ipynb -k python3 -p published baseline.h5ad
+#
+# With the profile of a real screen whose own rows are made, say `-p profile plate25`, they are judged beside these, on the same
+# sites.
 
 # %% tags=["remove-input"]
 narrate.published(recorded("published"))

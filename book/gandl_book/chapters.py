@@ -232,16 +232,16 @@ def with_snakemake() -> str:
 
 
 def _rows_of_real_screen(settings: Mapping[str, Any], results: Path) -> list[Path]:
-    """Profiles of the profile's own rows that are made, in order; none of a simulated screen. What lacks is said."""
+    """Profiles of the profile's own rows, in order; none of a simulated screen, or, aloud, where one is not made."""
     if "folder" not in settings["screen"]:
         return []
-    paths = [results / "profiles" / f"{method}.h5ad" for method in settings["methods"]]
-    there = [path for path in paths if path.is_file()]
-    if not there:
-        print(f"Nothing of the screen's own is made in {results} yet, so the published profiles are judged alone.")
-    elif lacking := [path.stem for path in paths if path not in there]:
-        print(f"Not made yet, and so not beside the published profiles: {', '.join(lacking)}.")
-    return there
+    paths = {method: results / "profiles" / f"{method}.h5ad" for method in settings["methods"]}
+    there = {method: path for method, path in paths.items() if path.is_file()}
+    # Rows of ImageNet networks are left out where their weights cannot be had.
+    if lacking := [method for method in paths if method not in there and not method.startswith("imagenet")]:
+        print(f"{results} has no profiles of {', '.join(lacking)}, so the published profiles are judged alone.")
+        return []
+    return list(there.values())
 
 
 def _same_sites(published: AnnData, own: AnnData) -> AnnData:
@@ -311,7 +311,7 @@ def needs(chapter: Path) -> list[str]:
 
 
 def paper(table: str) -> pd.DataFrame:
-    """The numbers of a published table: `table1`, `zero_shot` or `hit_scores`; accuracies as fractions.
+    """The numbers of a published table: `table1`, `zero_shot`, `hit_scores`, `plate25`; accuracies as fractions.
 
     Raises:
         ValueError: naming the known tables.
