@@ -175,7 +175,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, served: dict[str, bytes 
         assert as_it_is in text, f"the profile no longer says {as_it_is!r}; the rehearsal has to follow it"
         text = text.replace(as_it_is, smaller)
     path.write_text(text)
-    asked_first, asked, workflow = COMMANDS[:3]
+    asked_first, asked, workflow, embedded = COMMANDS[:4]
     with Server(served, pause_s=0.02) as server:
         urls = addresses(server, above)
         assert gandl(folder, *asked_first[1:], "--urls", urls).wait() == 0
@@ -190,8 +190,11 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, served: dict[str, bytes 
         assert not (data / "metadata.csv").exists(), "the workflow would begin with a part of the images"
         there = {path.relative_to(data).as_posix() for path in (data / "images").rglob("*.png")}
         server.log.clear()
-        assert gandl(folder, *asked[1:], "--embeddings", "--urls", urls).wait() == 0
+        assert gandl(folder, *asked[1:], "--urls", urls).wait() == 0
         assert there and not there & set(server.gets("images/")), "what is whole is not fetched again"
+        server.log.clear()
+        assert gandl(folder, *embedded[1:], "--urls", urls).wait() == 0
+        assert not server.gets("images/")
     assert workflow[0] == "snakemake" and workflow[-2:] == ["profile=plate25", "tables"]
     made = snakemake(folder, "tables", profile="plate25", capture_output=True)
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
@@ -272,8 +275,9 @@ def test_the_chapters_say_what_one_plate_cannot(rehearsed: Path) -> None:
 
 @pytest.mark.long
 def test_the_published_baseline_stands_beside(rehearsed: Path) -> None:
-    data = Path("data", "plate25")
-    assert gandl(rehearsed, "profiles", data / "embeddings.csv", data / "metadata.csv", "baseline.h5ad").wait() == 0
+    profiles, papermill = COMMANDS[4:]
+    assert gandl(rehearsed, *profiles[1:]).wait() == 0
+    assert papermill[-5:] == ["profile", "plate25", "-p", "published", "baseline.h5ad"]
     separated = chapter(rehearsed, "04_separability", "published baseline.h5ad")
     end = separated.index("in square brackets what the paper has")
     table = separated[max(0, end - 4000) : end]
