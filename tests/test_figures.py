@@ -589,6 +589,7 @@ def test_held_out_plates_position_and_normalisation_follow_theirs():
     assert "known to some degree" in repr(narrate.leaks(position, zones, zones))
     unseen = zones.assign(accuracy=0.6, ci_low=0.5, ci_high=0.7)
     assert repr(narrate.leaks(position, unseen, unseen)).count("no sign") == 2
+    assert "lie farthest out" in repr(narrate.leaks(position, zones[:0], zones))
     assert "first vs last site of a well: not asked" in repr(narrate.leaks(position, zones, zones[:0]))
     right, wrong = scores({"gandl": 0.95}).iloc[:1], scores({"gandl": 0.5}).iloc[:1]
     assert "removed the very thing" in repr(narrate.cell_types_normalised(right, wrong))

@@ -54,6 +54,7 @@ def metadata() -> pd.DataFrame:
     places = [f"{row}{column:02d}" for row in ("B", "C", "D", "F", "G", "AB") for column in range(2, 48)]
     in_columns = [well for well in places if int(well[-2:]) in simulated.CONTROL_COLUMNS]
     elsewhere = [well for well in places if well not in in_columns]
+    np.random.default_rng(0).shuffle(elsewhere)
     treated = [(ACTIVE, name, dose) for name, n in COMPOUNDS.items() for dose in DOSES for _ in range(n)]
     wells = {well: (condition, "", "") for well, condition in DIM.items()}
     wells |= zip(in_columns, [(MOCK, "", "")] * 19 + [(UV, "", "")] * 3 + [("", "", "")] * 2, strict=False)

@@ -23,6 +23,17 @@ def test_a_site_that_shows_is_found_and_one_that_does_not_is_not():
     assert seen["majority_rate"].item() == pytest.approx(0.5)
 
 
+def test_wells_equally_far_out_have_no_edge_and_no_inside():
+    profiles = make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)
+    negative = (profiles.obs["role"] == "C-").to_numpy()
+    rows = profiles.obs["well"].str[:2].where(~negative, "AA")
+    profiles.obs["well"] = rows + profiles.obs["well"].str[2:]
+    profiles.obs.loc[~negative, "well"] = [f"B{k:02d}" for k in range(10, 10 + (~negative).sum())]
+    assert leaks.zones([profiles]).empty  # all C- in the top row
+    profiles.obs.loc[negative, "role"] = "untreated"
+    assert leaks.zones([profiles]).empty
+
+
 def test_wells_of_one_site_have_nothing_to_tell_apart():
     single = make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)
     of_wells = single.copy()

@@ -45,7 +45,11 @@ def position(profiles: AnnData, seed: int = 0) -> pd.DataFrame:
 
 
 def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
-    """How well each method tells C- wells of the outer half of a plate from those of the inner half, wells held out."""
+    """How well each method tells C- wells of the outer half of a plate from those of the inner half, wells held out.
+
+    Returns:
+        rows of `separability`; none of profiles without C- wells, or with half of them or more farthest out.
+    """
     marked = []
     for p in profiles:
         check(p, ("well", "role", "plate_id"))
@@ -53,8 +57,13 @@ def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) ->
         middle = (at.min(axis=0) + at.max(axis=0)) / 2
         outward = (np.abs(at - middle) / np.maximum(at.max(axis=0) - middle, 1)).max(axis=1)  # 0 centre, 1 edge
         negative = (p.obs["role"] == "C-").to_numpy()
-        zone = np.where(outward > np.median(outward[negative]), "edge", "inside")
+        far = outward[negative]
+        if len(far) == 0 or far.max() == np.median(far):  # half or more lie farthest out: none beyond the middle one
+            continue
+        zone = np.where(outward > np.median(far), "edge", "inside")
         marked.append(AnnData(p.X, obs=p.obs.assign(zone=np.where(negative, zone, "")), uns=p.uns))
+    if not marked:
+        return pd.DataFrame(columns=HEADER)
     task = {ZONE: Task("zone", "edge", "inside")}
     with warnings.catch_warnings():
         # Labels that nothing explains are no job a solver can finish, and that is the answer hoped for.

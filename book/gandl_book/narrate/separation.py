@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from gandl_lib.evaluate.leaks import SITE
+from gandl_lib.evaluate.leaks import SITE, ZONE
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import count, listing, percent, points, say, spread
@@ -38,11 +38,11 @@ def leaks(position: pd.DataFrame, zones: pd.DataFrame, sites: pd.DataFrame) -> O
         f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
         for split, score in alone.items()
     ]
-    for rows in (zones, sites):
+    alike = {ZONE: "half of the C- wells or more lie farthest out", SITE: "no well here has two sites"}
+    for (task, why), rows in zip(alike.items(), (zones, sites), strict=True):
         if rows.empty:
-            sentences.append(f"**{SITE}**: not asked, for no well here has two sites.")
+            sentences.append(f"**{task}**: not asked, for {why}.")
             continue
-        task = rows["task"].iloc[0]
         knowing = [row for row in rows.itertuples() if verdict(Score.of(row), row.majority_rate) == BEATS]
         told = f"**{task}**, majority rate {percent(rows['majority_rate'].iloc[0])}: "
         if not knowing:
