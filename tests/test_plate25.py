@@ -309,7 +309,7 @@ def test_their_numbers_stand_beside_ours_on_their_scale() -> None:
     profiles.uns["provenance"] = json.dumps({"method": "gandl", "simulated": False})
     table = narrate.plate25(theirs, wells, [profiles]).set_index("plate 25")
     ours, others = table["GAN-DL"], table["others"]
-    assert others["Remdesivir (GS-5734), 0.1 µM"] == "0.36" and others["well E08, uninfected"] == "dim"
+    assert others["Remdesivir (GS-5734), 0.1 µM"] == "0.357" and others["well E08, uninfected"] == "dim"
     assert ours["Remdesivir (GS-5734), 10 µM"] == "0.12" and ours["Remdesivir (GS-5734), 1 µM"] == "0.50"
     assert ours["Oseltamivir carboxylate, lowest to highest dose mean"] == "0.50 to 1.00"
     assert ours["inactivated virus"] == "0.25" and ours["well E08, uninfected"] == "0.00"

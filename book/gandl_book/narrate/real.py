@@ -154,9 +154,10 @@ def _asked(row: Any) -> str:
 
 
 def _theirs(row: Any) -> str:
+    """As they gave it, not rounded anew."""
     if row.measure == "dim_well":
         return "dim"
-    return f"{_digits(row.value)} to {_digits(row.highest)}" if row.measure == "on_score_range" else _digits(row.value)
+    return f"{row.value:g} to {row.highest:g}" if row.measure == "on_score_range" else f"{row.value:g}"
 
 
 def _scores(row: Any, wells: pd.DataFrame) -> str:
