@@ -22,9 +22,10 @@ help:  ## list the commands
 # Every time a job ends, Snakemake begins to wake up once more each timespan, of a second if nothing is said: by the end
 # a tenth of a core does nothing else.
 # What a reader opens first is made first: chapters 00 to 06 lie in results/$(PROFILE)/chapters before the book is whole.
+# The other scheduler finds no solution where priorities are given, says so before each job, and falls back to this one.
 FIRST := $(patsubst notebooks/%.py,results/$(PROFILE)/chapters/%.ipynb,$(wildcard notebooks/0[0-6]_*.py))
 book: $(READY)  ## run the workflow and leave _build/html/index.html (PROFILE=quick, CORES=all)
-	snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 100/4s --prioritize $(FIRST) --config profile=$(PROFILE)
+	snakemake --cores $(CORES) --rerun-incomplete --max-jobs-per-timespan 100/4s --scheduler greedy --prioritize $(FIRST) --config profile=$(PROFILE)
 	@echo "The book is _build/html/index.html"
 
 # A file of tests stays with one process: its fixtures are made once.
@@ -96,6 +97,6 @@ $(READY): requirements.lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -r requirements.lock.txt
+	$(BIN)/pip install --no-compile -r requirements.lock.txt
 	$(BIN)/pip install --no-deps -e .
 	@touch $@

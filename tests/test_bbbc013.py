@@ -113,7 +113,7 @@ def test_an_archive_of_another_sum_is_refused_and_nothing_is_lost(tmp_path, publ
         with pytest.raises(fetch.FetchError, match=r"its sha256 is [0-9a-f]{64}, it must be"):
             get(server, tmp_path / "out")
         wells, skipped = bbbc013.wells(tmp_path / "out")
-        assert len(wells) == 95 and skipped["reason"].tolist() == ["Channel1-05-A-05.BMP is missing"]
+        assert len(wells) == 95 and skipped["reason"].tolist() == ["images/Channel1-05-A-05.BMP is missing"]
         server.files[ARCHIVE] = packed()
         assert get(server, tmp_path / "out").fetched == 1
     assert len(bbbc013.wells(tmp_path / "out")[0]) == 96

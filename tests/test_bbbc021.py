@@ -75,7 +75,10 @@ def test_incomplete_sites_are_named_and_skipped(screen, tmp_path):
         (lambda: files[1].unlink(), "is missing"),
         (lambda: files[1].write_bytes(whole[: len(whole) // 2]), "is (?:truncated|no readable TIFF)"),
         (lambda: files[1].write_bytes(b"no"), "is no readable TIFF"),
-        (lambda: tifffile.imwrite(files[1], np.zeros((9, 9), np.uint16)), "is 9x9 uint16, another channel 64x64"),
+        (
+            lambda: tifffile.imwrite(files[1], np.zeros((9, 9), np.uint16)),
+            "is 9x9 uint16, the site's other channels are 64x64",
+        ),
         (lambda: tifffile.imwrite(files[1], np.zeros((64, 64), np.float32)), "has pixels float32"),
     ):
         damage()

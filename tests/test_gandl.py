@@ -32,6 +32,14 @@ def test_an_embedding_ignores_its_batch_mates(tap):
     torch.testing.assert_close(method.embed(images.flip(0)), together.flip(0), rtol=1e-4, atol=1e-5)
 
 
+def test_all_layers_are_read_as_mean_and_deviation_of_each_map():
+    discriminator = GANDL(SMALL, 5).discriminator
+    images = torch.randn(3, 5, 16, 16)
+    expected = [s(dim=(2, 3)) for m in discriminator.maps(images) for s in (m.double().mean, m.double().std)]
+    found = discriminator.features(images, "blocks")
+    torch.testing.assert_close(found, torch.cat(expected, dim=1).float(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("share_fakes", [True, False])
 def test_every_parameter_moves_and_every_penalty_is_felt(share_fakes):
     method = GANDL(replace(SMALL, share_fakes=share_fakes), 3)

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +157,21 @@ def read(root: str | Path, row: Any, numbers: Sequence[int]) -> np.ndarray:
     return np.stack(channels)  # [CHW]
 
 
-def complete(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+Kind = tuple[int, int, str]
+"""(height, width, dtype) of a site's images."""
+
+
+def complete(
+    root: Path, wells: pd.DataFrame, names: Callable[[Any], Sequence[str]], look: Callable[[str], Kind]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Part a wells table into the sites whose images are all there and alike, and the others.
 
-    Looks only at the ends of each file. "Alike": size and type that most sites have.
+    "Alike": size and type that most sites have.
+
+    Args:
+        root: the data folder.
+        names: of a site, a row of `wells`: its files below `root`.
+        look: of a file: its kind; ValueError with the rest of a sentence about it where it is missing or damaged.
 
     Returns:
         the complete sites, and a table `site_id, reason` of those left out, both in the order of `wells`.
@@ -168,15 +179,13 @@ def complete(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> t
     Raises:
         ValueError: when no site is complete.
     """
-    root = Path(root)
     kinds: list[Kind | None] = []
     reasons: list[str | None] = []
     for row in tqdm(wells.itertuples(), f"checking {root.name}", len(wells), unit="site", delay=2, leave=False):
         kind = reason = None
-        for path in files(root, row, numbers):
-            name = path.relative_to(root)
+        for name in names(row):
             try:
-                this = _peek(path)
+                this = look(name)
             except ValueError as error:
                 reason = f"{name} {error}"
                 break
@@ -187,12 +196,7 @@ def complete(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> t
         kinds.append(None if reason else kind)
         reasons.append(reason)
 
-    names = [str(files(root, row, numbers)[0].relative_to(root)) for row in wells.itertuples()]
-    return part(root, wells, names, kinds, reasons)
-
-
-Kind = tuple[int, int, str]
-"""(height, width, dtype) of a site's images."""
+    return part(root, wells, [names(row)[0] for row in wells.itertuples()], kinds, reasons)
 
 
 def part(
@@ -218,6 +222,17 @@ def part(
     good = np.array([r is None for r in reasons])
     skipped = pd.DataFrame({"site_id": wells["site_id"], "reason": reasons})[~good]
     return wells[good].reset_index(drop=True), skipped.reset_index(drop=True)
+
+
+def complete_pngs(root: str | Path, wells: pd.DataFrame, numbers: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`complete` for this layout's images; looks only at the ends of each file."""
+    root = Path(root)
+    return complete(
+        root,
+        wells,
+        lambda row: [path.relative_to(root).as_posix() for path in files(root, row, numbers)],
+        lambda name: _peek(root / name),
+    )
 
 
 def _peek(path: Path) -> Kind:

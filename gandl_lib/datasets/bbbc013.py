@@ -136,27 +136,12 @@ def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.
             f"{root}: E01-H01 are taken as 150 nM Wortmannin, as the corrected table has it; the plate map says 80 uM "
             "LY294002. The column `disputed` marks them."
         )
-    kinds: list[_recursion.Kind | None] = []
-    reasons: list[str | None] = []
-    names: list[str] = []
-    for row in table.itertuples():
-        kind = reason = None
-        found = files(root, row.well)
-        names.append(found[0].name)
-        for file in found:
-            try:
-                image = _decode(file)
-            except ValueError as error:
-                reason = f"{file.name} {error}"
-                break
-            this = (*image.shape, image.dtype.name)
-            if kind is not None and this != kind:
-                reason = f"{file.name} differs in size from the well's other channel"
-                break
-            kind = this
-        kinds.append(None if reason else kind)
-        reasons.append(reason)
-    return _recursion.part(root, table, names, kinds, reasons)
+    return _recursion.complete(
+        root,
+        table,
+        lambda row: [path.relative_to(root).as_posix() for path in files(root, row.well)],
+        lambda name: (*(image := _decode(root / name)).shape, image.dtype.name),
+    )
 
 
 def read(root: str | Path, row: Any) -> np.ndarray:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import tifffile
-from tqdm import tqdm
 
 from gandl_lib.datasets import _recursion
 from gandl_lib.datasets.layout import Layout, of_module
@@ -107,23 +106,7 @@ def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.
     """
     root = Path(root)
     table = _recursion.select(parse(_found(root)), where)
-    names, kinds, reasons = [], [], []
-    for row in tqdm(table.itertuples(), f"checking {root.name}", len(table), unit="site", delay=2, leave=False):
-        kind = reason = None
-        for name in _names(row):
-            try:
-                this = _peek(inside(root, name))
-            except ValueError as error:
-                reason = f"{name} {error}"
-                break
-            if kind is not None and this != kind:
-                reason = f"{name} is {this[0]}x{this[1]} {this[2]}, another channel {kind[0]}x{kind[1]} {kind[2]}"
-                break
-            kind = this
-        names.append(_names(row)[0])
-        kinds.append(None if reason else kind)
-        reasons.append(reason)
-    return _recursion.part(root, table, names, kinds, reasons)
+    return _recursion.complete(root, table, _names, lambda name: _peek(inside(root, name)))
 
 
 def read(root: str | Path, row: Any) -> np.ndarray:

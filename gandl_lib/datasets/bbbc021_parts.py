@@ -113,14 +113,22 @@ def parse(path: str | Path) -> pd.DataFrame:
 def read_field(root: str | Path, row: Any) -> np.ndarray:
     """A field, a row of the wells table: (3, H, W) uint8 in the order of `CHANNELS`; ValueError naming its file."""
     try:
-        with Image.open(inside(Path(root), row.file), formats=["PNG"]) as image:
+        return _decode(Path(root), row.file)
+    except ValueError as error:
+        raise ValueError(f"{row.file} {error}") from None
+
+
+def _decode(root: Path, name: str) -> np.ndarray:
+    """(3, H, W) uint8 in the order of `CHANNELS`; ValueError with the rest of a sentence about the file."""
+    try:
+        with Image.open(inside(root, name), formats=["PNG"]) as image:
             pixels, mode = np.asarray(image), image.mode
     except FileNotFoundError:
-        raise ValueError(f"{row.file} is missing") from None
+        raise ValueError("is missing") from None
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"{row.file} cannot be decoded ({error})") from None
+        raise ValueError(f"cannot be decoded ({error})") from None
     if mode != "RGB":
-        raise ValueError(f"{row.file} has {mode} pixels, not RGB")
+        raise ValueError(f"has {mode} pixels, not RGB")
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[list(IN_FILE)])
 
 
@@ -154,13 +162,6 @@ def _look(root: Path, kind: str, where: str | None) -> tuple[pd.DataFrame, pd.Da
         if (beyond := table["place"] >= n).any():
             raise ValueError(f"{root / TABLE} lists cell {table['place'][beyond].iloc[0]}; {PIXELS} has {n}.")
         return table, pd.DataFrame(columns=["site_id", "reason"])
-    kinds: list[_recursion.Kind | None] = []
-    reasons: list[str | None] = []
-    for row in table.itertuples():
-        try:
-            _, height, width = read_field(root, row).shape
-        except ValueError as error:
-            kinds.append(None), reasons.append(str(error))
-        else:
-            kinds.append((height, width, "uint8")), reasons.append(None)
-    return _recursion.part(root, table, list(table["file"]), kinds, reasons)
+    return _recursion.complete(
+        root, table, lambda row: [row.file], lambda name: (*_decode(root, name).shape[1:], "uint8")
+    )

@@ -93,7 +93,7 @@ def wells(root: str | Path, where: str | None = None) -> tuple[pd.DataFrame, pd.
         where: pandas query over the wells table; other sites are not even looked at.
     """
     table = _recursion.select(parse(Path(root) / _recursion.METADATA), where)
-    return _recursion.complete(root, table, _FILES)
+    return _recursion.complete_pngs(root, table, _FILES)
 
 
 def read(root: str | Path, row: Any) -> np.ndarray:
