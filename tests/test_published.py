@@ -211,10 +211,10 @@ def test_published_profiles_stand_beside_the_rows_of_a_real_screen(plate, capsys
     }
     assert gandl == root / "results" / "plate25" / "profiles" / "gandl.h5ad" and truth is None
     assert not capsys.readouterr().out
-    alone = chapters.need("quick", "separability.csv", published="theirs.h5ad")[0]
+    alone = chapters.need("quick", "axes.csv", published="theirs.h5ad")[0]
     assert "gandl" not in set(pd.read_csv(alone)["method"]), "never beside a simulated screen"
     gandl.unlink()
-    chapters.need("plate25", "separability.csv", published="theirs.h5ad")
+    assert chapters.need("plate25", "axes.csv", published="theirs.h5ad")[0] == alone
     assert "no profiles of gandl, so the published profiles are judged alone" in capsys.readouterr().out
 
 
@@ -225,10 +225,10 @@ def test_published_profiles_of_another_screen_are_refused(plate):
     other.obs["role"] = role.replace({"C+": "C-", "C-": "C+"})
     profiles.write(other, root / "other.h5ad")
     with pytest.raises(ValueError, match="These are two screens"):
-        chapters.need("plate25", "separability.csv", published="other.h5ad")
+        chapters.need("plate25", "axes.csv", published="other.h5ad")
     profiles.write(theirs[~theirs.obs["site_id"].isin(own.obs["site_id"])].copy(), root / "more.h5ad")
     with pytest.raises(ValueError, match="share no site_id"):
-        chapters.need("plate25", "separability.csv", published="more.h5ad")
+        chapters.need("plate25", "axes.csv", published="more.h5ad")
 
 
 # ---- as other programs write them ----
