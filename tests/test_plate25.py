@@ -197,7 +197,9 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory, served: dict[str, bytes 
         assert gandl(folder, *embedded[1:], "--urls", urls).wait() == 0
         assert not server.gets("images/")
     assert workflow[0] == "snakemake" and workflow[-2:] == ["profile=plate25", "tables"]
-    made = snakemake(folder, "tables", profile="plate25", capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GANDL_DATA", raising=False)  # other real screens have rehearsals of their own
+        made = snakemake(folder, "tables", profile="plate25", capture_output=True)
     assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
     return folder
 
