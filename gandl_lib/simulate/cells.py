@@ -64,8 +64,12 @@ MORPHOLOGIES = {
     # No network is trained on these four. Drawn as far apart as real ones are, means and variances of pixels tell them
     # without an error, as they do real cells; they are drawn at a fifth of that distance (in logarithms), and at three
     # tenths in brightness, where pixel statistics are right nine times in ten.
-    "HEPG2": Morphology(13.0, 5.6, 1710, 1.36, 0.32, 1.83, 1.62, 6.15, 2.19, 1.65, (1.19, 0.99, 0.88, 1.07, 1.03, 1.09)),
-    "HUVEC": Morphology(14.1, 5.8, 1470, 1.56, 0.48, 2.17, 1.48, 6.39, 1.91, 1.54, (1.10, 0.96, 0.85, 0.98, 1.06, 1.00)),
+    "HEPG2": Morphology(
+        13.0, 5.6, 1710, 1.36, 0.32, 1.83, 1.62, 6.15, 2.19, 1.65, (1.19, 0.99, 0.88, 1.07, 1.03, 1.09)
+    ),
+    "HUVEC": Morphology(
+        14.1, 5.8, 1470, 1.56, 0.48, 2.17, 1.48, 6.39, 1.91, 1.54, (1.10, 0.96, 0.85, 0.98, 1.06, 1.00)
+    ),
     "RPE": Morphology(14.7, 6.0, 1370, 1.48, 0.44, 2.23, 1.54, 7.18, 2.04, 1.44, (1.07, 0.90, 1.04, 0.98, 1.00, 1.03)),
     "U2OS": Morphology(14.4, 6.1, 1410, 1.41, 0.36, 1.94, 1.58, 6.76, 2.29, 1.68, (1.25, 0.93, 0.91, 1.04, 1.09, 1.06)),
 }

@@ -74,7 +74,7 @@ from gandl_book.narrate.paradigms import (
     paradigm_exam,
     setups,
 )
-from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
+from gandl_book.narrate.real import plate25, real_plate, real_plate_source, real_plate_table
 from gandl_book.narrate.real_mechanisms import (
     asked,
     chosen_elsewhere,
