@@ -35,8 +35,8 @@ Plates are normalised by all their wells first. 199 permutations, so that 5 % is
     milliseconds     a compound and dose, 9,999 permutations, all controls; the machine was busy, so ratios count
 
 Intervals (95 %) by bootstrap over screens, and within each over compounds and doses (a blank is its own), the threshold
-found anew each time. The doses of a draw share its controls, so screens are what varies; five of them tell an interval
-roughly, and a little too narrow.
+found anew each time. The doses of a draw share its controls, so screens are what varies; a few of them tell an interval
+roughly, and too narrow.
 """
 
 from __future__ import annotations
