@@ -136,9 +136,8 @@ with torch.no_grad():
             "image G(z)": tuple(images.shape),
             "embedding": tuple(method.embed(images).shape),
             "verdict D(G(z))": tuple(method.discriminator(method.see(images)).shape),
-        },
-        name="shape",
-    ).pipe(print)
+        }
+    ).to_string().pipe(print)
 
 # %% [markdown]
 # ## One step, in the open
@@ -216,7 +215,8 @@ table(
 #
 # ## What it imagines
 #
-# The same random vectors, drawn by the averaged generator as training goes on.
+# The same random vectors, drawn by the averaged generator as training goes on. Minutes of training give blobs of about the
+# right colour; cells take hours, and the paper's took two days.
 
 # %% tags=["hide-input"]
 show(
@@ -307,11 +307,11 @@ published = paper("table1").query("method == 'GAN-DL' and task == 'C+ vs C-'")["
 longer = recorded("gandl-quick32_probe") if live else None
 show(
     figures.probe_curve(stats, majority, published, longer),
-    "Accuracy of a linear probe on the features as training goes on: the run of this page and, where there is one, the longer run whose weights are shipped and used from the next chapter on. The paper's value is from the real screen and two days of training.",
+    "Accuracy of a linear probe on the features as training goes on: the run of this page and, where there is one, beside it the longer run whose weights are shipped and used from the next chapter on. Dashes: each before its first step. The paper's value is from the real screen and two days of training.",
 )
 
 # %% tags=["remove-input"]
-narrate.probe(stats, n_wells)
+narrate.probe(stats, n_wells, longer)
 
 # %% [markdown]
 # ## What made it work

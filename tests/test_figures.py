@@ -530,6 +530,17 @@ def test_the_probe_sentence_follows_the_curve():
     assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
 
 
+def test_a_longer_run_has_its_own_panel_and_its_own_sentence():
+    """One axis for both would press the short run against its left edge, and one verdict would hide the other."""
+    short, long = stats(0.6, 0.62), stats(0.75, 0.95).assign(n_seen=lambda s: s["n_seen"] * 20)
+    said = repr(narrate.probe(short, 75, long))
+    assert said.index("bought nothing") < said.index("shipped run") < said.index("taught the network")
+    figure = figures.probe_curve(short, 0.6, 0.914, long)
+    reach = [max(axes.lines[0].get_xdata()) for axes in figure.axes]
+    assert reach == [short["n_seen"].max() / 1000, long["n_seen"].max() / 1000]
+    assert "75.0 % untrained, 95.0 %" in figure.alt
+
+
 def test_half_precision_is_judged_over_the_whole_curve():
     """Both start alike, and the start does not count: 10 points at 77 wells are more than chance, 2 are not."""
     assert "cost nothing" in repr(narrate.precisions(two_precisions(0.9, 0.88)))
