@@ -67,8 +67,8 @@ def precisions(curves: pd.DataFrame) -> Output:
     fp32, bf16 = (percent(by[precision].iloc[-1]) for precision in ("fp32", "bf16"))
     return say(
         f"After {thousands(by.index[-1])} images bf16 reads {bf16} and fp32 {fp32}; over all {len(by)} points bf16",
-        f"lies {100 * abs(apart):.1f} points {'below' if apart < 0 else 'above'} on average (chance: ± {100 * chance:.0f}",
-        f"points a point). {outcome}",
+        f"lies {100 * abs(apart):.1f} points {'below' if apart < 0 else 'above'} on average",
+        f"(chance: ± {100 * chance:.0f} points a point). {outcome}",
     )
 
 
