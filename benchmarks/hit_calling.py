@@ -1,11 +1,23 @@
 """Which way to call a hit is to be believed? Every caller of `gandl evaluate hits` where the truth is known.
 
-    python benchmarks/hit_calling.py OUT.csv results/quick/profiles results/quick/data/screen/truth.csv
+    python benchmarks/hit_calling.py OUT.csv SCREEN [SCREEN ...]
 
-The wells are those of one simulated screen (images, embeddings and truth as the workflow makes them; HRCE). What is
-drawn anew with every seed is which of them a screener had: of each plate `controls` wells of C- and as many of C+, of
-each dose of a compound `replicates` of its wells, each on another plate. So seeds say how much the choice of wells
-matters, not how much screens or trainings differ.
+A SCREEN is a folder as the workflow leaves results/quick: data/screen/truth.csv, and profiles/<method>.h5ad of each of
+`METHODS`. One of another seed, one site a well instead of two so that it takes half as long, is made by
+
+    gandl simulate $S/data/screen --screen quick --seed $SEED
+    gandl shard $S/data/screen $S/screen.zarr --where "cell_type == 'HRCE' and site == 1"
+    gandl embed gandl_lib/weights/gandl-quick32.safetensors $S/screen.zarr $S/profiles/gandl.h5ad --name gandl
+    gandl embed gandl-random $S/screen.zarr $S/profiles/gandl-random.h5ad --preset quick32
+    gandl embed intensity $S/screen.zarr $S/profiles/intensity.h5ad
+    gandl embed cell-count $S/screen.zarr $S/profiles/cell-count.h5ad
+
+Screens differ by their seed: other cells, plates, places and constants of compounds, of one kind and one calibration.
+The shipped weights were trained on the screen of seed 0 and on no other, so on others they are judged where they learnt
+nothing. A compound of one screen is another compound than its namesake in the next.
+
+Of a screen's wells (HRCE) a screener has some, drawn `DRAWS` times: of each plate `controls` wells of C- and as many of
+C+ (30 where there are no more), of each dose of a compound `replicates` of its wells, each on another plate.
 
 What does nothing: compounds that the truth calls neither effective nor toxic, and *blanks*, made of C- wells that are
 no one's controls in that draw. What does something: doses by how much of the infection is gone (`effect`: 0.1 to 0.35,
@@ -14,12 +26,17 @@ Plates are normalised by all their wells first. 199 permutations, so that 5 % is
 
     fpr              of what does nothing, the share with p <= 0.05
     power            of what does something, the share called by the threshold at which that caller calls 5 % of what
-                     does nothing in this design: equal error, so that callers can be compared; between two p, at random
+                     does nothing in this design, all screens together: equal error, so that callers can be compared;
+                     between two p, at random
+    fpr_of_screens, power_of_screens   the same of each screen by itself: the middle one, the lowest, the highest
+    lead             power less that of `other`, the default caller, on the same doses
     false_discoveries  of the hits by q < 0.05 over all doses of a draw, the share that does nothing
     kappa            Cohen's, of two callers' calls at those thresholds, over all doses
     milliseconds     a compound and dose, 9,999 permutations, all controls; the machine was busy, so ratios count
 
-Intervals (95 %) by bootstrap over compounds and doses; a blank is its own. A power's does not hold the threshold's own.
+Intervals (95 %) by bootstrap over screens, and within each over compounds and doses (a blank is its own), the threshold
+found anew each time. The doses of a draw share its controls, so screens are what varies; a few of them tell an interval
+roughly, and too narrow.
 """
 
 from __future__ import annotations
@@ -40,26 +57,26 @@ from sklearn.metrics import cohen_kappa_score
 
 from gandl_lib import checkpoints, files, profiles
 from gandl_lib.evaluate import hits
-from gandl_lib.evaluate.bootstrap import interval
+from gandl_lib.evaluate.bootstrap import LEVEL
 
 METHODS = ("gandl", "gandl-random", "intensity", "cell-count")
 DESIGNS = ((4, 3), (8, 3), (16, 3), (32, 3), (32, 2), (32, 1))
 """(C- wells a plate, wells of a compound and dose)"""
 EFFECTS = {"slight": (0.1, 0.35), "half": (0.35, 0.65), "strong": (0.65, 1.01)}
 CELL_TYPE, BLANK = "HRCE", "blank"
+TRUTH = Path("data", "screen", "truth.csv")
+ALIKE = ("method", "config", "seed", "checkpoint_sha256", "ways", "crop_px")
+"""What of an embedding has to be the same in all screens."""
+DRAWS, PERMUTATIONS, BOOTSTRAPS = 1, 199, 1000
 HEADER = ("measure", "method", "caller", "other", "controls", "replicates", "effect", "value", "low", "high", "n")
 
 
 @dataclass(frozen=True)
 class Args:
     out: tyro.conf.Positional[Path]
-    folder: tyro.conf.Positional[Path]
-    """Of profiles, <method>.h5ad."""
-    truth: tyro.conf.Positional[Path]
-    methods: tuple[str, ...] = METHODS
-    """Every draw leaves its rows beside OUT and is not judged again, so that methods can be judged side by side."""
-    seeds: int = 5
-    permutations: int = 199
+    """Every draw leaves its rows beside it and is not judged again."""
+    screens: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of different names, each with profiles/ and data/screen/truth.csv."""
 
 
 def effects(wells: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
@@ -102,62 +119,102 @@ def drawn(p: AnnData, controls: int, replicates: int, rng: np.random.Generator) 
     return chosen
 
 
-def judged(p: AnnData, truth: pd.DataFrame, controls: int, replicates: int, seed: int) -> pd.DataFrame:
+def judged(p: AnnData, truth: pd.DataFrame, controls: int, replicates: int, draw: int) -> pd.DataFrame:
     """hits.csv of one draw, with `effect`; doses whose effect lies between the classes are not asked."""
     method = json.loads(p.uns["provenance"])["method"]
     only = ("cell-count",) if method == "cell-count" else hits.CALLERS
-    one = drawn(p, controls, replicates, np.random.default_rng([seed, controls, replicates]))
+    one = drawn(p, controls, replicates, np.random.default_rng([draw, controls, replicates]))
     what = effects(one.obs.reset_index(drop=True), truth)
     what[one.obs["compound"].str.startswith(BLANK).to_numpy()] = "nothing"
     one = one[what.notna().to_numpy() | one.obs["role"].isin(["C+", "C-"]).to_numpy()].copy()
-    table = hits.hits(one, "none", seed, only)
+    table = hits.hits(one, "none", draw, only)
     known = effects(table, truth)
     known[table["compound"].str.startswith(BLANK)] = "nothing"
-    return table.assign(effect=known, controls=controls, replicates=replicates, seed=seed)
+    return table.assign(effect=known, controls=controls, replicates=replicates, draw=draw)
 
 
-def calls(one: pd.DataFrame) -> np.ndarray:
-    """Chance of each row to be called at the threshold that calls 5 % of what does nothing (NaN p: never)."""
-    p = one["p_value"].fillna(1.0).to_numpy()
-    null = p[(one["effect"] == "nothing").to_numpy()]
-    level = np.sort(null)[int(np.floor(hits.ALPHA * len(null)))]  # the first p that would be too many
-    below, equal = np.mean(null < level), np.mean(null == level)
-    return np.where(p < level, 1.0, np.where(p == level, (hits.ALPHA - below) / equal, 0.0))
+def calls(p: np.ndarray, nothing: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Chance of each row to be called at the threshold that calls 5 % of what does nothing.
+
+    Args:
+        p: (N,), nothing: (N,) bool. weights: (B, N), how often each row is there; the result has their shape.
+    """
+    order = np.flatnonzero(nothing)[np.argsort(p[nothing], kind="stable")]
+    so_far = weights[:, order].cumsum(axis=1)
+    too_many = so_far > hits.ALPHA * so_far[:, -1:]  # from the first p on that would be too many
+    level = p[order][too_many.argmax(axis=1)][:, None]
+    below = (weights[:, order] * (p[order] < level)).sum(axis=1, keepdims=True)
+    equal = (weights[:, order] * (p[order] == level)).sum(axis=1, keepdims=True)
+    at_level = (hits.ALPHA * so_far[:, -1:] - below) / np.maximum(equal, 1)
+    return np.where(p < level, 1.0, np.where(p == level, at_level, 0.0))
 
 
-def measured(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of this benchmark, without the times."""
-    rows = []
-    keys = ["method", "caller", "controls", "replicates"]
-    table = table.assign(group=table["compound"] + " " + table["concentration_uM"].map("{:g}".format))
+def resampled(rows: pd.DataFrame, n: int = BOOTSTRAPS, seed: int = 0) -> np.ndarray:
+    """(1 + n, N) how often each of N rows is there: first each once, then screens and groups in them drawn anew."""
+    group, names = pd.factorize(rows["group"])
+    screen_of = rows.groupby(group)["screen"].first().to_numpy()
+    members = [np.flatnonzero(screen_of == screen) for screen in pd.unique(screen_of)]
+    rng = np.random.default_rng(seed)
+    times = np.ones((1 + n, len(names)))
+    for b in range(1, 1 + n):
+        some = [members[k] for k in rng.integers(len(members), size=len(members))]
+        drawn = np.concatenate([groups[rng.integers(len(groups), size=len(groups))] for groups in some])
+        times[b] = np.bincount(drawn, minlength=len(names))
+    return times[:, group]
+
+
+def mean(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """Mean and interval of values, (N,), or (1 + n, N) where resampling changes them; weights (1 + n, N)."""
+    with np.errstate(invalid="ignore"):  # a resampling without any of these rows has no mean
+        means = (weights * values).sum(axis=1) / weights.sum(axis=1)
+    low, high = np.nanquantile(means[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"value": means[0], "low": low, "high": high}
+
+
+def of_screens(values: np.ndarray, screens: pd.Series) -> dict[str, float]:
+    """The middle, lowest and highest of the screens' own means; values (N,)."""
+    means = pd.Series(values).groupby(screens.to_numpy()).mean()
+    return {"value": means.median(), "low": means.min(), "high": means.max(), "n": len(means)}
+
+
+def measured(table: pd.DataFrame, n_bootstrap: int = BOOTSTRAPS) -> pd.DataFrame:
+    """The table of this benchmark, without the times; of rows of `judged` with their `screen`."""
+    group = table["screen"].astype(str) + " " + table["compound"] + " " + table["concentration_uM"].map("{:g}".format)
     blank = table["compound"].str.startswith(BLANK)
-    table["group"] += np.where(blank, " " + table["seed"].astype(str), "")
-    table["called"] = np.nan
-    for _, one in table.groupby(keys):
-        table.loc[one.index, "called"] = calls(one)
-    for design, one in table.groupby(keys):
-        about = dict(zip(keys, design, strict=True))
-
-        def add(measure: str, part: pd.DataFrame, values: np.ndarray, effect: str = "", about: dict = about) -> None:
-            if len(part):
-                low, high = interval(values, part["group"].to_numpy())
-                rows.append({"measure": measure, "effect": effect, "value": np.mean(values), "low": low, "high": high,
-                             "n": part["group"].nunique(), **about})  # fmt: skip
-
-        nothing = one[one["effect"] == "nothing"]
-        add("fpr", nothing, (nothing["p_value"] <= hits.ALPHA).to_numpy(float), "nothing")
-        for effect, part in one[one["effect"] != "nothing"].groupby("effect"):
-            add("power", part, part["called"].to_numpy(), effect)
-        found = one[one["hit"].astype(bool)]
-        add("false_discoveries", found, (found["effect"] == "nothing").to_numpy(float))
-        rows.append({"measure": "p_floor", "value": one["p_floor"].median(), "n": len(one), **about})
-    for (method, controls, replicates), one in table.groupby(["method", "controls", "replicates"]):
-        by = one.pivot_table(index=["group", "seed"], columns="caller", values="called")
-        for k, caller in enumerate(by):
-            for other in by.columns[k + 1 :]:
-                value = cohen_kappa_score(by[caller] > 0.5, by[other] > 0.5)
-                rows.append({"measure": "kappa", "method": method, "caller": caller, "other": other, "value": value,
-                             "controls": controls, "replicates": replicates, "n": len(by)})  # fmt: skip
+    table = table.assign(group=group + np.where(blank, " " + table["draw"].astype(str), ""))
+    rows = []
+    for (method, controls, replicates), design in table.groupby(["method", "controls", "replicates"]):
+        index = ["screen", "draw", "group", "effect", "caller"]
+        asked = design.set_index(index)[["p_value", "hit", "p_floor"]].unstack()
+        of = asked.index.to_frame(index=False)
+        p = asked["p_value"].fillna(1.0).reset_index(drop=True)  # who cannot say is never sure
+        weights, nothing = resampled(of, n_bootstrap), (of["effect"] == "nothing").to_numpy()
+        called = {c: calls(p[c].to_numpy(), nothing, weights) for c in hits.CALLERS if c in p}
+        about = {"method": method, "controls": controls, "replicates": replicates}
+        for caller in called:
+            row = about | {"caller": caller, "effect": "nothing", "n": of["group"][nothing].nunique()}
+            false = (p[caller] <= hits.ALPHA).to_numpy(float)[nothing]
+            rows.append(row | {"measure": "fpr"} | mean(false, weights[:, nothing]))
+            rows.append(row | {"measure": "fpr_of_screens"} | of_screens(false, of["screen"][nothing]))
+            for effect in sorted(set(of["effect"]) - {"nothing"}):
+                part = (of["effect"] == effect).to_numpy()
+                found = called[caller][:, part]
+                row |= {"effect": effect, "n": of["group"][part].nunique()}
+                rows.append(row | {"measure": "power"} | mean(found, weights[:, part]))
+                rows.append(row | {"measure": "power_of_screens"} | of_screens(found[0], of["screen"][part]))
+                if hits.DEFAULT in called and caller != hits.DEFAULT:
+                    lead = mean(found - called[hits.DEFAULT][:, part], weights[:, part])
+                    rows.append(row | {"measure": "lead", "other": hits.DEFAULT} | lead)
+            hit = asked["hit"][caller].eq(True).to_numpy()
+            row = about | {"caller": caller, "n": of["group"][hit].nunique()}
+            if hit.any():
+                wrong = mean(nothing[hit].astype(float), weights[:, hit])
+                rows.append(row | {"measure": "false_discoveries"} | wrong)
+            floor = asked["p_floor"][caller].median()
+            rows.append(row | {"measure": "p_floor", "value": floor, "n": len(of)})
+        for caller, other in itertools.combinations(called, 2):
+            value = cohen_kappa_score(called[caller][0] > 0.5, called[other][0] > 0.5)
+            rows.append(about | {"measure": "kappa", "caller": caller, "other": other, "value": value, "n": len(of)})
     return pd.DataFrame(rows).reindex(columns=HEADER)
 
 
@@ -175,35 +232,70 @@ def timed(p: AnnData, some: int = 14) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=HEADER)
 
 
-def main(args: Args) -> None:
-    truth, tables = pd.read_csv(args.truth), []
+def of_screen(folder: Path) -> tuple[dict[str, AnnData], pd.DataFrame]:
+    """Normalised wells by method, and the truth, of a simulated screen.
+
+    Raises:
+        ValueError: something is missing from the folder, or it has no wells of `CELL_TYPE`.
+    """
+    truth = folder / TRUTH
+    wanted = {name: folder / "profiles" / f"{name}.h5ad" for name in METHODS}
+    if missing := [str(path) for path in (truth, *wanted.values()) if not path.is_file()]:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}; the first lines of this script say how they are made.")
     normalised = {}
-    for name in METHODS:
-        p = profiles.read(args.folder / f"{name}.h5ad")
+    for name, path in wanted.items():
+        p = profiles.read(path)
         p = p[(p.obs["cell_type"] == CELL_TYPE).to_numpy()].copy()
-        normalised[name] = profiles.aggregate(profiles.normalise(p, "all"))
-        normalised[name] = normalised[name][~normalised[name].obs["role"].eq("blank").to_numpy()].copy()
+        if not p.n_obs:
+            raise ValueError(f"{path} has no wells of {CELL_TYPE}.")
+        p = profiles.aggregate(profiles.normalise(p, "all"))
+        normalised[name] = p[~p.obs["role"].eq("blank").to_numpy()].copy()
         normalised[name].obs["site"] = 1
-    hits.PERMUTATIONS = args.permutations
-    parts = args.out.with_suffix(".draws")
-    parts.mkdir(parents=True, exist_ok=True)
-    for seed, design, name in itertools.product(range(args.seeds), DESIGNS, args.methods):
-        kept = parts / f"{name}-{design[0]}-{design[1]}-{seed}.csv"
-        if not kept.exists():
-            with files.replacing(kept) as partial:
-                judged(normalised[name], truth, *design, seed).to_csv(partial, index=False)
-            print(kept, flush=True)
-        tables.append(pd.read_csv(kept))
-    hits.PERMUTATIONS = 9_999
-    table = pd.concat([measured(pd.concat(tables, ignore_index=True)), timed(normalised["gandl"])], ignore_index=True)
+    return normalised, pd.read_csv(truth)
+
+
+def main(args: Args) -> None:
+    names = [folder.resolve().name for folder in args.screens]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Screens are told apart by their folders' names; found {', '.join(names)}.")
+    loaded = {
+        name: of_screen(folder) for name, folder in zip(names, args.screens, strict=True)
+    }  # all, before long work
+    first = {method: json.loads(p.uns["provenance"]) for method, p in loaded[names[0]][0].items()}
+    screens, tables = {}, []
+    for name, folder in zip(names, args.screens, strict=True):
+        normalised, truth = loaded[name]
+        alike = {}
+        for method, p in normalised.items():
+            made = json.loads(p.uns["provenance"])
+            alike[method] = {key: made.get(key) for key in ALIKE}
+            if differing := [key for key in ALIKE if made.get(key) != first[method].get(key)]:
+                raise ValueError(f"{folder}: {method} differs from that of {names[0]} in its {', '.join(differing)}.")
+        seed = json.loads((folder / "data" / "screen" / "simulation.json").read_text())["seed"]
+        screens[name] = {"seed": seed, "truth_sha256": files.sha256(folder / TRUTH)}
+        parts = args.out.with_suffix(".draws") / name
+        files.claim(parts, "draws.json", {"permutations": PERMUTATIONS, "screen": screens[name], "embedded": alike})
+        hits.PERMUTATIONS = PERMUTATIONS
+        for draw, design, method in itertools.product(range(DRAWS), DESIGNS, METHODS):
+            kept = parts / f"{method}-{design[0]}-{design[1]}-{draw}.csv"
+            if not kept.exists():
+                with files.replacing(kept) as partial:
+                    judged(normalised[method], truth, *design, draw).to_csv(partial, index=False)
+                print(kept, flush=True)
+            tables.append(pd.read_csv(kept).assign(screen=name))
+        hits.PERMUTATIONS = 9_999
+    table = measured(pd.concat(tables, ignore_index=True))
+    table = pd.concat([table, timed(loaded[names[0]][0]["gandl"])], ignore_index=True)
     with files.replacing(args.out) as partial:
         table.to_csv(partial, index=False, float_format="%.4g")
     record = {
         "command": shlex.join(["python", *sys.argv]),
-        "screen": {"simulated": True, "cell_type": CELL_TYPE, "truth_sha256": files.sha256(args.truth)},
-        "profiles": {name: json.loads(p.uns["provenance"]) for name, p in normalised.items()},
-        "seeds": args.seeds,
-        "permutations": args.permutations,
+        "simulated": True,
+        "cell_type": CELL_TYPE,
+        "screens": screens,
+        "profiles_of_the_first_screen": first,
+        "draws_a_screen": DRAWS,
+        "permutations": PERMUTATIONS,
         "finished": time.strftime("%Y-%m-%d"),
         **checkpoints.environment(),
     }

@@ -88,7 +88,7 @@ def fetch(
         embeddings: whether to bring the published embeddings too.
         urls: JSON with addresses to use instead of the public ones.
         workers: files at a time.
-        dry_run: bring the tables only and say how many bytes the images have.
+        dry_run: bring the tables only and say how many bytes and minutes the images would take.
     """
     from gandl_lib.fetch import screens as fetching
 

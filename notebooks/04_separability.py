@@ -39,12 +39,11 @@ if importlib.util.find_spec("gandl_lib") is None:
 # %% tags=["parameters"]
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
-published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
+published = ""  # profiles (.h5ad) to judge without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
 
 import numpy as np
-import pandas as pd
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need, paper, recorded
 from gandl_book.figures import show, table
@@ -82,6 +81,9 @@ method = scores["method"].iloc[0]  # the one that the text is about: GAN-DL, or 
 #     gandl fetch rxrx19a data/rxrx19a --no-images --embeddings
 #     gandl profiles data/rxrx19a/embeddings.csv data/rxrx19a/metadata.csv baseline.h5ad
 #     papermill notebooks/04_separability.ipynb out.ipynb -k python3 -p published baseline.h5ad
+#
+# With the profile of a real screen whose own rows are made, say `-p profile plate25`, they are judged beside these, on the same
+# sites.
 
 # %% tags=["remove-input"]
 narrate.published(recorded("published"))
@@ -291,8 +293,7 @@ print(f"{by_position:.1%} of the same held-out sites are right without an image"
 # %%
 position = leaks.position(methods[0], seed)
 np.testing.assert_allclose(by_position, position.query("split == 'well'")["accuracy"].iloc[0], atol=0.02)
-seen = pd.concat([leaks.zones(methods), leaks.sites(methods)])
-narrate.leaks(position, seen)
+narrate.leaks(position, leaks.zones(methods), leaks.sites(methods))
 
 # %% [markdown]
 # The better the first two numbers are, the less an accuracy on these wells proves; and holding out plates is no protection

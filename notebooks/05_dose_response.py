@@ -40,10 +40,11 @@ if importlib.util.find_spec("gandl_lib") is None:
 profile = "quick"  # which of config/*.yaml: its size, its methods, its screen
 fresh = False  # True: make the results here, however long it takes, instead of showing prebuilt ones
 compound = ""  # its name or the beginning of it; empty: the best hit that nothing speaks against
-published = ""  # profiles (.h5ad) to judge alone and without an image, say of RxRx19a's published embeddings
+published = ""  # profiles (.h5ad) to judge without an image, say of RxRx19a's published embeddings
 
 # %% tags=["remove-cell"]
 import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +79,8 @@ chosen = narrate.find_compound(compound, curves, method)
 
 # %% [markdown]
 # With `-p published baseline.h5ad` this chapter shows the *real* screen's curves, by the embeddings that Recursion published,
-# without an image; chapter 04 says how to get that file.
+# without an image; chapter 04 says how to get that file. With the profile of a real screen that is made, say `-p profile
+# plate25`, they stand beside its own rows.
 
 # %% [markdown]
 # ## Where all wells lie
@@ -305,6 +307,20 @@ table(
     narrate.hit_scores(paper("hit_scores")),
     "Hit scores published with the real screen, by experiment; a dash where there is none.",
     of="published",
+)
+
+# %% [markdown]
+# Plate 25 of HRCE-1 alone holds every arm of the screen (`config/plate25.yaml`), and others have measured it, with CellProfiler:
+# the Way lab's public reanalysis (WayScience/RxRx19a-reanalysis, 2026). Where this build holds that plate, their numbers stand
+# here, and ours on their scale: 1 is an infected well and 0 an uninfected one, so an efficacy $E$ is $(1 - E) / 2$. Distances of
+# two kinds are put side by side; read the order of doses, not the digits. Two controls of that plate are dim.
+
+# %% tags=["hide-input"]
+at_hand = [profiles.read(path) for path in {profiles_h5ad, Path(published or profiles_h5ad).absolute()}]
+table(
+    narrate.plate25(paper("plate25"), efficacy, at_hand),
+    "HRCE-1 plate 25: what others measured (`book/reference/README.md`), and this build. A dash where ours cannot say.",
+    of=efficacy,
 )
 
 # %% [markdown]

@@ -149,15 +149,17 @@ narrate.called(live, truth)
 # %% [markdown]
 # ## Do the p-values keep their promise?
 #
-# One screen is one throw of dice. So from the quick profile's simulated screen a smaller screener's wells were drawn many times:
-# few controls or many, one well a dose or three (`benchmarks/hit_calling.py`, recorded in `book/reference/hit_calling.csv`). All
-# draws share one screen and one training, and its provenance says how many there are. Of compounds that do nothing, 5 % may be
-# called, by right.
+# In simulated screens a smaller screener's wells were drawn: few controls or many, one well a dose or three
+# (`benchmarks/hit_calling.py`, recorded in `book/reference/hit_calling.csv`). Of compounds that do nothing, 5 % may be called, by
+# right.
+
+# %% tags=["remove-input"]
+narrate.whose_wells(measured)
 
 # %% tags=["hide-input"]
 show(
     figures.false_positives(measured, "gandl"),
-    "False-positive rate at a nominal 5 % by GAN-DL, three wells a dose, with 95 % intervals over compounds and doses. Recorded, simulated.",
+    "False-positive rate at a nominal 5 % by GAN-DL, three wells a dose, with 95 % intervals. Recorded, simulated.",
     of=measured,
 )
 
@@ -177,7 +179,11 @@ show(
 )
 
 # %% tags=["hide-input"]
-table(narrate.power_table(measured), "The same in percent, with 95 % intervals over compounds and doses.", of=measured)
+table(
+    narrate.power_table(measured),
+    "The same in percent, with 95 % intervals.",
+    of=measured,
+)
 
 # %% [markdown]
 # And do they agree? Cohen's kappa of the calls at those thresholds: 1 is agreement, 0 what chance alone would give.
@@ -263,8 +269,8 @@ source(callers.distance)
 # %% [markdown]
 # ## What to distrust
 #
-# - **One simulated screen, one training.** Intervals are over compounds and doses of it; another screen moves all numbers.
-# - **Eight compounds do nothing, in seven doses each.** Blanks made of C- wells help, and are blanks, not compounds.
+# - **Simulated screens, few and of one kind; one training.** A screen of another kind, or other weights, moves all numbers.
+# - **Eight compounds of a screen do nothing, in seven doses each.** Blanks made of C- wells help, and are blanks, not compounds.
 # - **Position.** Labels are swapped as if any well might have stood anywhere. Controls in columns of their own break that, for every
 #   caller.
 # - **Shared controls.** All compounds of a plate are compared with the same wells, so their p-values are right or wrong together.

@@ -359,6 +359,15 @@ def test_a_shape_needs_doses_and_wells():
     assert shape(c, c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "rising", "the controls know the spread"
     assert shape(c, -c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "falling"
     assert shape(c, c, np.random.default_rng(0).normal(-1, 10, 20)) == "flat"
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_a_well_a_dose_has_its_shape_by_the_spread_of_controls(course):
+    """AICc of eight wells has no room for four parameters, however clear the curve."""
+    c = np.geomspace(0.01, 30, 8)
+    controls = np.random.default_rng(1).normal(-1, 0.15, 33)
+    found = [shape(c, COURSES[course](c) + np.random.default_rng(k).normal(0, 0.15, 8), controls) for k in range(40)]
+    assert found.count(course) >= 32
     c, e = _wells(COURSES["bell"], 0.2)
     assert shape(1000 * c, 3 * e) == shape(c, e) == "bell"
 

@@ -15,6 +15,7 @@ import time
 import zipfile
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -226,6 +227,22 @@ def test_the_estimate_of_single_files(tmp_path, rxrx19a_files, waits, capsys):
         assert not server.gets("images/") and len(server.log) == 1 + len(images)
     assert "20 images (about 11.1 kB, as 20 of them" in capsys.readouterr().out
     assert sorted(tree(tmp_path / "out")) == ["fetch.json", "originals/RxRx19a-metadata.zip", "originals/metadata.csv"]
+
+
+def test_the_estimate_of_time():
+    """60 s a minute, 8 bits a byte: 750 MB take a minute at 100 Mbit/s; what is waited for is added."""
+    assert fetch._duration(749e6) == "less than a minute at 100 Mbit/s"
+    assert fetch._duration(750e6) == "about 1 minute at 100 Mbit/s"
+    assert fetch._duration(7.5e9, waited_s=90 * 60) == "about 100 minutes at 100 Mbit/s"
+
+
+def test_the_estimate_of_single_files_counts_the_waits(tmp_path, rxrx19a_files, waits, capsys, monkeypatch):
+    """Small files on a slow server: each takes an answer, and 20 answers of half a minute take ten minutes."""
+    clock = iter([0.0, 600.0])
+    monkeypatch.setattr(fetch, "time", SimpleNamespace(monotonic=clock.__next__))
+    with Server(rxrx19a_files) as server:
+        get(server, tmp_path / "out", waits, dry_run=True)
+    assert "about 10 minutes at 100 Mbit/s" in capsys.readouterr().out
 
 
 def test_what_is_there_is_not_asked_for_again(tmp_path, rxrx19a_files, waits):

@@ -591,12 +591,21 @@ def test_held_out_plates_position_and_normalisation_follow_theirs():
         table = pd.concat([known, scores({"gandl": new}, split="plate", half=0.01)])
         assert said in repr(narrate.held_out_plates(table))
     assert "too few plates" in repr(narrate.held_out_plates(known))
+    hrce = positions().query("task == 'E2'")
+    for drawn in (figures.axes_plot(hrce, "gandl", "C2"), figures.axes_of_all(hrce, "C2")):
+        assert "both HRCE and VERO" in drawn.alt
+    blind = positions().assign(on=np.nan)
+    assert "does not order control wells" in figures.axes_plot(blind, "gandl", "C2").alt
     position, zones = scores({"position": 1.0}).iloc[:1], scores({"gandl": 0.95}).iloc[:1]
-    assert "known to some degree" in repr(narrate.leaks(position, zones))
-    assert "no sign" in repr(narrate.leaks(position, zones.assign(accuracy=0.6, ci_low=0.5, ci_high=0.7)))
+    assert "known to some degree" in repr(narrate.leaks(position, zones, zones))
+    unseen = zones.assign(accuracy=0.6, ci_low=0.5, ci_high=0.7)
+    assert repr(narrate.leaks(position, unseen, unseen)).count("no sign") == 2
+    assert "lie farthest out" in repr(narrate.leaks(position, zones[:0], zones))
+    assert "first vs last site of a well: not asked" in repr(narrate.leaks(position, zones, zones[:0]))
     right, wrong = scores({"gandl": 0.95}).iloc[:1], scores({"gandl": 0.5}).iloc[:1]
     assert "removed the very thing" in repr(narrate.cell_types_normalised(right, wrong))
     assert "goes unnoticed" in repr(narrate.cell_types_normalised(right, right))
+    assert "no controls of both" in repr(narrate.cell_types_normalised(right[:0], wrong[:0]))
 
 
 def test_an_axis_that_orders_nothing_is_called_noise():
@@ -737,6 +746,7 @@ def test_normalising_plates_destroys_cell_types():
     right, wrong = leaks.cell_types(make_profiles("gandl", seed=4))
     assert right["accuracy"].item() > 0.95
     assert wrong["accuracy"].item() < 0.75
+    assert all(table.empty for table in leaks.cell_types(make_profiles("gandl", plates={"HRCE": 1})))
 
 
 # ---- comparison of methods ----
@@ -755,6 +765,7 @@ def test_pairs_say_better_worse_and_noise():
     assert "neither: ConvAE (-1.0 points, p = 0.6)" in said
     assert "Of 3 comparisons of equals, 0.2 would" in said
     assert "nothing to compare" in repr(narrate.pairs(None)) and "nothing" in repr(narrate.pairs(PAIRED, "position"))
+    assert "no plate could be held out" in repr(narrate.pairs(PAIRED, split="plate"))
 
 
 def test_a_second_seed_keeps_unsettles_or_reverses_a_comparison():

@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ from gandl_lib.evaluate.replicates import average_precision, replicates
 from gandl_lib.plots import sentences
 from gandl_lib.profiles import aggregate, arms, normalise
 
+ROOT = Path(__file__).resolve().parents[1]
 NOTHING = (1.0, 1.0, -1.0)
 WORKS = (0.3, 1.5, 1.0)
 
@@ -344,20 +347,44 @@ def test_the_report_names_the_caller_that_it_takes_and_counts_the_others():
 
 def test_advice_follows_the_table():
     """Of two callers that swap their powers, the other one is named; and what kills is said to pass only if it does."""
-    rows = [("power", "gandl", c, 32, 3, e, v) for e in ("strong", "kills")
+    rows = [("power", c, None, e, v, np.nan, np.nan, 9) for e in ("strong", "kills")
             for c, v in (("distance", 0.3), ("energy", 0.1), ("efficacy", 0.9), ("reversal", 0.2))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["measure", "method", "caller", "controls", "replicates", "effect", "value"])
-    assert "efficacy finds 90 %" in repr(narrate.advice(table)) and "without one: distance 30 %" in repr(
-        narrate.advice(table)
-    )
-    assert "neither p tells death from a cure" in repr(narrate.advice(table))
+    rows.append(("lead", "energy", "distance", "strong", -0.2, -0.3, -0.1, 9))
+    rows.append(("fpr_of_screens", "energy", None, "nothing", 0.05, 0.0, 0.4, 5))
+    table = pd.DataFrame(rows, columns=["measure", "caller", "other", "effect", "value", "low", "high", "n"])
+    table = table.assign(method="gandl", controls=32, replicates=3)
+    said = repr(narrate.advice(table))
+    assert "efficacy finds 90 %" in said and "without one: distance 30 %" in said
+    assert "neither p tells death from a cure" in said
+    assert "none leads it beyond its interval; it leads them all on strong effects with 32 controls" in said
+    assert "rests on 5 simulated screens" in said
     swapped = table.replace({"caller": {"distance": "energy", "energy": "distance", "efficacy": "reversal",
                                         "reversal": "efficacy"}})  # fmt: skip
     swapped.loc[(swapped["caller"] == "efficacy") & (swapped["effect"] == "kills"), "value"] = 0.0
+    swapped.loc[swapped["measure"] == "lead", ["caller", "value", "low", "high"]] = ["energy", 0.2, 0.1, 0.3]
     said = repr(narrate.advice(swapped))
     assert (
         "reversal finds 90 %" in said and "without one: energy 30 %" in said and "the axis tells the two apart" in said
     )
+    assert "these lead it: energy on strong effects with 32 controls, 20 points (10 to 30); nor does it lead" in said
+
+
+def test_what_a_single_screen_can_do_is_said_beside_the_rate_over_all():
+    rows = [("fpr", 0.04, 0.01, 0.09, 360), ("fpr_of_screens", 0.02, 0.0, 0.31, 5)]
+    table = pd.DataFrame(rows, columns=["measure", "value", "low", "high", "n"])
+    table = table.assign(method="gandl", caller="distance", controls=4, replicates=3)
+    said = repr(narrate.error_rates(table))
+    assert "In 1 of 1" in said and "No caller breaks its promise." in said
+    assert "in a single screen the rate can be 31 % (distance by GAN-DL, 4 controls, 3 wells)" in said
+    broken = repr(narrate.error_rates(table.assign(low=0.06)))
+    assert "In 0 of 1" in broken and "Above it: distance" in broken and "at worst 4 %" in broken
+
+
+def test_a_table_of_one_screen_is_called_so():
+    """Draws of one screen, or several screens: the chapter says which its table has."""
+    several = pd.DataFrame({"measure": ["fpr", "fpr_of_screens"], "n": [360, 5]})
+    assert "so 5 were simulated" in repr(narrate.whose_wells(several))
+    assert "one simulated screen" in repr(narrate.whose_wells(several[:1]))
 
 
 def test_floors_are_counts_of_labellings():
@@ -383,3 +410,88 @@ def test_help_calls_positional_arguments_by_their_names(capsys):
         with pytest.raises(SystemExit):
             app.cli(args=[command, "--help"])
         assert named in capsys.readouterr().out.split("\n\n")[0]
+
+
+# ---- the benchmark of callers ----
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(ROOT / "benchmarks" / "hit_calling.py"), run_name="imported")
+
+
+def test_thresholds_call_five_percent_of_what_does_nothing(script, rng):
+    """However often rows are drawn: as the slow twin finds on rows written out that often, ties called in part."""
+    p, nothing = rng.integers(1, 40, 120) / 40, rng.random(120) < 0.7
+    weights = np.vstack([np.ones(120), rng.integers(0, 4, (30, 120))])
+    for w, called in zip(weights, script["calls"](p, nothing, weights), strict=True):
+        assert np.isclose((w * called)[nothing].sum(), 0.05 * w[nothing].sum())
+        null = np.sort(np.repeat(p[nothing], w[nothing].astype(int)))
+        level = null[int(np.floor(0.05 * len(null)))]
+        assert (called[p < level] == 1).all() and (called[p > level] == 0).all() and called[p == level].max() < 1 + 1e-9
+
+
+def judged_screens(rng, found_in):
+    """Rows of five screens with two callers: by energy, strong effects are found in the screens `found_in`."""
+    rows = []
+    for screen, k, effect in itertools.product("abcde", range(60), ("nothing", "strong")):
+        for caller in ("distance", "energy"):
+            clear = effect == "strong" and caller == "energy" and screen in found_in
+            p = 0.005 if clear else rng.integers(3, 200) / 200
+            rows.append((screen, f"sim-{effect}-{k}", 1.0, effect, caller, p, p < 0.01))
+    columns = ["screen", "compound", "concentration_uM", "effect", "caller", "p_value", "hit"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(method="gandl", controls=32, replicates=3, draw=0, p_floor=0.005)
+
+
+def test_the_benchmark_counts_screens_and_compares_callers_on_the_same_doses(script, rng):
+    table = judged_screens(rng, "abcde")
+    measured = {
+        name: script["measured"](one, n_bootstrap=200)
+        for name, one in {"all": table, "some": judged_screens(rng, "abc")}.items()
+    }
+
+    def row(measure, name="all", caller="energy"):
+        return measured[name].query("measure == @measure and caller == @caller").iloc[0]
+
+    power, lead = row("power"), row("lead")
+    assert power["value"] == 1 and power["n"] == 300, "namesakes of two screens are two compounds"
+    assert lead["low"] > 0.8 and lead["other"] == "distance"
+    assert np.isclose(lead["value"], 1 - row("power", caller="distance")["value"])
+    # Three screens of five: an interval over doses alone would be 0.6 +- 0.06.
+    power, each = row("power", "some"), row("power_of_screens", "some")
+    assert 0.55 < power["value"] < 0.68 and power["high"] - power["low"] > 0.4
+    assert each["n"] == 5 and each["high"] == 1 and each["low"] < 0.2
+    null = table[(table["effect"] == "nothing") & (table["caller"] == "energy")]
+    by_hand = (null["p_value"] <= 0.05).groupby(null["screen"]).mean()
+    each = row("fpr_of_screens")[["value", "low", "high"]].astype(float)
+    assert np.allclose(each, [by_hand.median(), by_hand.min(), by_hand.max()])
+
+
+def test_the_benchmark_sorts_doses_by_the_truth(script):
+    truth = pd.DataFrame(
+        [("HRCE", "cures", True, 1.0, 1.0, 1.0, np.nan), ("HRCE", "kills", False, np.nan, np.nan, 0.0, 3.0),
+         ("HRCE", "inert", False, np.nan, np.nan, 0.0, np.nan), ("VERO", "inert", True, 1.0, 1.0, 1.0, np.nan)],
+        columns=["cell_type", "compound", "effective", "ec50_uM", "hill", "emax", "toxic_uM"],
+    )  # fmt: skip
+    doses = [
+        ("cures", 0.01),
+        ("cures", 0.25),
+        ("cures", 1.0),
+        ("cures", 30.0),
+        ("kills", 30.0),
+        ("kills", 0.3),
+        ("inert", 9),
+    ]
+    wells = pd.DataFrame(doses, columns=["compound", "concentration_uM"])
+    found = script["effects"](wells, truth)
+    assert found.fillna("-").tolist() == ["-", "slight", "half", "strong", "kills", "-", "nothing"]
+
+
+def test_the_benchmark_refuses_screens_that_it_cannot_judge(script, tmp_path):
+    args = script["Args"]
+    with pytest.raises(ValueError, match=r"truth\.csv.*gandl\.h5ad"):
+        script["main"](args(tmp_path / "out.csv", (tmp_path / "a",)))
+    with pytest.raises(ValueError, match="names; found a, a"):
+        script["main"](args(tmp_path / "out.csv", (tmp_path / "a", tmp_path / "b" / "a")))
+    assert not list(tmp_path.iterdir())

@@ -4,9 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from anndata import AnnData
 from gandl_book import chapters
 from synthetic_profiles import make_profiles
@@ -170,6 +172,63 @@ def test_chapters_judge_published_profiles_without_the_workflow(tmp_path, monkey
     assert chapters.need("quick", "separability.csv", published="theirs.h5ad")[0].exists()
     with pytest.raises(ValueError, match="no such profiles; `gandl profiles"):
         chapters.need("quick", "separability.csv", published="others.h5ad")
+
+
+@pytest.fixture
+def plate(tmp_path, monkeypatch):
+    """A project where profile plate25 has made its rows, and `theirs.h5ad` holds one plate more."""
+    (tmp_path / "Snakefile").touch()
+    shutil.copytree(Path(chapters.__file__).parents[2] / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    options = {"compounds": {"cure": (1.0, 1.5, 0.9)}, "sites": 1, "seed": 0}
+    (tmp_path / "results" / "plate25" / "profiles").mkdir(parents=True)
+    settings = yaml.safe_load((tmp_path / "config" / "plate25.yaml").read_text())
+    settings["methods"] = {"gandl": {}, "intensity": {}, "imagenet-collapsed": {}}  # the last may be left out
+    (tmp_path / "config" / "plate25.yaml").write_text(yaml.safe_dump(settings))
+    for name in ("gandl", "intensity"):
+        own = make_profiles(name, plates={"HRCE": 1}, **options)
+        profiles.write(own, tmp_path / "results" / "plate25" / "profiles" / f"{name}.h5ad")
+    theirs = make_profiles("baseline", plates={"HRCE": 1}, **options)
+    more = make_profiles("baseline", plates={"VERO": 1}, **options)
+    theirs = anndata.concat([more, theirs], index_unique="-", uns_merge="first")
+    profiles.write(theirs, tmp_path / "theirs.h5ad")
+    return tmp_path, own, theirs
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what one plate cannot be asked is left out aloud
+def test_published_profiles_stand_beside_the_rows_of_a_real_screen(plate, capsys):
+    root, *_ = plate
+    names = ("separability.csv", "paired.csv", "profiles/gandl.h5ad", "dose_truth.csv?")
+    *tables, gandl, truth = chapters.need("plate25", *names, published="theirs.h5ad")
+    scores, paired = map(pd.read_csv, tables)
+    assert scores["method"].unique().tolist() == ["gandl", "intensity", "baseline", "shuffled labels"]
+    assert set(scores["normalisation"]) == {"all", "controls"}, "as the profile has it"
+    alike = scores.groupby(["task", "split", "normalisation"])["n_test_wells"]
+    assert (alike.nunique() == 1).all(), "all are tested on the same wells"
+    assert set(zip(paired["method"], paired["other"], strict=True)) >= {
+        ("gandl", "baseline"),
+        ("intensity", "baseline"),
+    }
+    assert gandl == root / "results" / "plate25" / "profiles" / "gandl.h5ad" and truth is None
+    assert not capsys.readouterr().out
+    alone = chapters.need("quick", "axes.csv", published="theirs.h5ad")[0]
+    assert "gandl" not in set(pd.read_csv(alone)["method"]), "never beside a simulated screen"
+    gandl.unlink()
+    assert chapters.need("plate25", "axes.csv", published="theirs.h5ad")[0] == alone
+    assert "no profiles of gandl, so the published profiles are judged alone" in capsys.readouterr().out
+
+
+def test_published_profiles_of_another_screen_are_refused(plate):
+    root, own, theirs = plate
+    other = theirs.copy()
+    role = other.obs["role"].astype(str)
+    other.obs["role"] = role.replace({"C+": "C-", "C-": "C+"})
+    profiles.write(other, root / "other.h5ad")
+    with pytest.raises(ValueError, match="These are two screens"):
+        chapters.need("plate25", "axes.csv", published="other.h5ad")
+    profiles.write(theirs[~theirs.obs["site_id"].isin(own.obs["site_id"])].copy(), root / "more.h5ad")
+    with pytest.raises(ValueError, match="share no site_id"):
+        chapters.need("plate25", "axes.csv", published="more.h5ad")
 
 
 # ---- as other programs write them ----

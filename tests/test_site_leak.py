@@ -23,6 +23,22 @@ def test_a_site_that_shows_is_found_and_one_that_does_not_is_not():
     assert seen["majority_rate"].item() == pytest.approx(0.5)
 
 
+def test_wells_equally_far_out_have_no_edge_and_no_inside():
+    profiles = make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)
+    negative = (profiles.obs["role"] == "C-").to_numpy()
+    rows = profiles.obs["well"].str[:2].where(~negative, "AA")
+    profiles.obs["well"] = rows + profiles.obs["well"].str[2:]
+    profiles.obs.loc[~negative, "well"] = [f"B{k:02d}" for k in range(10, 10 + (~negative).sum())]
+    assert leaks.zones([profiles]).empty  # all C- in the top row
+    profiles.obs.loc[negative, "role"] = "untreated"
+    assert leaks.zones([profiles]).empty
+
+
 def test_wells_of_one_site_have_nothing_to_tell_apart():
-    with pytest.raises(ValueError, match="every well has one site"):
-        leaks.sites([make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)])
+    single = make_profiles(plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=1)
+    of_wells = single.copy()
+    del of_wells.obs["site"]
+    for profiles in (single, of_wells):
+        assert leaks.sites([profiles]).empty
+    several = make_profiles("other", plates={"VERO": 1}, roles={"C+": 8, "C-": 8}, sites=2)
+    assert leaks.sites([single, several])["method"].tolist() == ["other"]

@@ -27,12 +27,16 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 
 import gandl_lib
 from gandl_book import bundle, devices, origins
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 LAST_WRITTEN = {"data": "metadata.csv", "shards": "zarr.json", "runs": "weights.safetensors"}
 """Results that are folders, by the first part of their name: the file that says one is complete."""
@@ -107,7 +111,8 @@ def need(profile: str, *names: str, cores: str = "all", published: str = "", fre
         names: results, as the Snakefile names them, say `separability.csv`, `shards/screen.zarr` or `runs/gandl`; one
             that ends in `?` may be missing.
         cores: processor cores the workflow may use.
-        published: profiles (.h5ad, see `gandl profiles`) to evaluate here and now instead of what the workflow has.
+        published: profiles (.h5ad, see `gandl profiles`) to evaluate here and now: beside the rows that the workflow
+            has made of a real screen (`folder` in its configuration), on the sites that these have; else alone.
         fresh: take nothing prebuilt.
 
     Returns:
@@ -115,13 +120,14 @@ def need(profile: str, *names: str, cores: str = "all", published: str = "", fre
         takes images where there are only `published` profiles.
 
     Raises:
-        ValueError: unknown profile, or a result that no rule makes or whose making failed.
+        ValueError: unknown profile, a result that no rule makes or whose making failed, or `published` profiles that
+            are of another screen than the rows they are to stand beside.
     """
     choose("profile", profile, profiles())
     origins.opened(config() / f"{profile}.yaml")
     if published:
         results = config().parent / "results" if config() != CONFIG else Path.cwd() / "results"
-        return _evaluated(results / "published", Path(published).absolute(), [n.rstrip("?") for n in names])
+        return _evaluated(results, profile, Path(published).absolute(), [n.rstrip("?") for n in names])
     results = Path("results", profile)
     wanted = {name: results / target(name.rstrip("?")) for name in names}
     inside = INSIDE in os.environ
@@ -225,25 +231,74 @@ def with_snakemake() -> str:
     return str(python)
 
 
-def _evaluated(results: Path, published: Path, names: list[str]) -> list[Path | None]:
-    """Tables of one file of profiles, kept in a folder named after its content; the first `profiles/` is the file."""
+def _rows_of_real_screen(settings: Mapping[str, Any], results: Path) -> list[Path]:
+    """Profiles of the profile's own rows, in order; none of a simulated screen, or, aloud, where one is not made."""
+    if "folder" not in settings["screen"]:
+        return []
+    paths = {method: results / "profiles" / f"{method}.h5ad" for method in settings["methods"]}
+    there = {method: path for method, path in paths.items() if path.is_file()}
+    # Rows of ImageNet networks are left out where their weights cannot be had.
+    if lacking := [method for method in paths if method not in there and not method.startswith("imagenet")]:
+        print(f"{results} has no profiles of {', '.join(lacking)}, so the published profiles are judged alone.")
+        return []
+    return list(there.values())
+
+
+def _same_sites(published: AnnData, own: AnnData) -> AnnData:
+    """The rows of `published` that are sites (or wells) of `own`; both have to say the same of their wells."""
+    unit = "site_id" if "site_id" in published.obs else "well_id"
+    chosen = published[published.obs[unit].isin(own.obs[unit]).to_numpy()].copy()
+    if not chosen.n_obs:
+        raise ValueError(
+            f"the published profiles share no {unit} with this profile's own; the first are "
+            f"{published.obs[unit].iloc[0]} and {own.obs[unit].iloc[0]}. Take the published ones of this screen."
+        )
+    says = ["cell_type", "role", "compound", "concentration_uM"]
+    theirs, ours = (p.obs.drop_duplicates("well_id").set_index("well_id")[says] for p in (chosen, own))
+    ours = ours.loc[theirs.index]
+    differ = ~(theirs.eq(ours) | (theirs.isna() & ours.isna())).all(axis=1)
+    if differ.any():
+        well = differ.idxmax()
+        raise ValueError(
+            f"{differ.sum()} of {len(differ)} wells are other ones in the published profiles than in this profile's "
+            f"own, first {well}: {dict(theirs.loc[well])} and {dict(ours.loc[well])}. These are two screens."
+        )
+    if lacking := own.obs[unit].nunique() - chosen.obs[unit].nunique():
+        print(f"{lacking} of {own.obs[unit].nunique()} have no published profile ({unit}).")
+    return chosen
+
+
+def _evaluated(results: Path, profile: str, published: Path, names: list[str]) -> list[Path | None]:
+    """Tables of published profiles, alone or beside the profile's own, in a folder named after the content of all.
+
+    Alone, the file of published profiles stands for the first of `profiles/`.
+    """
     from gandl_lib.evaluate import EVALUATIONS
+    from gandl_lib.files import sha256
     from gandl_lib.profiles import read
 
     if not published.is_file():
         raise ValueError(f"{published}: no such profiles; `gandl profiles EMBEDDINGS METADATA OUT.h5ad` makes some.")
-    with open(published, "rb") as file:
-        folder = results / f"{published.stem}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    settings = yaml.safe_load((config() / f"{profile}.yaml").read_text())
+    own = _rows_of_real_screen(settings, results / profile)
+    normalisation, seed = (tuple(settings["normalisation"]), settings["seed"]) if own else (("all",), 0)
+    content = hashlib.sha256("\n".join([*map(sha256, [published, *own]), *normalisation, str(seed)]).encode())
+    folder = results / "published" / f"{published.stem}-{content.hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     profiles = None
     for evaluation, tables in EVALUATED.items():
         wanted = [name for name in names if name in tables]
         # A table that an evaluation of one method does not have (nobody to be paired with) is not asked for again.
         if wanted and not (folder / tables[0]).exists():
-            profiles = profiles or [read(published)]
-            for key, table in EVALUATIONS[evaluation](profiles, ("all",), None, 0).items():
+            if profiles is None:
+                mine = [read(path) for path in own]
+                profiles = [*mine, _same_sites(read(published), mine[0]) if own else read(published)]
+            for key, table in EVALUATIONS[evaluation](profiles, normalisation, None, seed).items():
                 table.to_csv(folder / f"{key.format(out=Path(tables[0]).stem)}.csv", index=False)
-    found = [folder / name if (folder / name).exists() else None for name in names]
+    places = [folder, results / profile] if own else [folder]
+    found = [next((p / n for p in places if (p / target(n)).exists()), None) for n in names]
+    if own:
+        return found
     first = next((k for k, name in enumerate(names) if name.startswith("profiles/")), None)
     return [published if k == first else path for k, path in enumerate(found)]
 
@@ -256,7 +311,7 @@ def needs(chapter: Path) -> list[str]:
 
 
 def paper(table: str) -> pd.DataFrame:
-    """The numbers of a published table: `table1`, `zero_shot` or `hit_scores`; accuracies as fractions.
+    """The numbers of a published table: `table1`, `zero_shot`, `hit_scores`, `plate25`; accuracies as fractions.
 
     Raises:
         ValueError: naming the known tables.

@@ -41,7 +41,8 @@ with one slope,
     E(c) = bottom + height / ((1 + (EC50 / c)^hill) (1 + (c / fall50)^hill)),     fall50 > EC50
 
 It decides nothing else: with few wells, AICc and the toxicity test above may disagree, and both are worth knowing.
-Where there are too few wells for AICc, it is AIC with the variance of the C- wells.
+Where there are too few wells for AICc, or a well a dose, which cannot tell a misfit from chance, it is AIC with the
+variance of the C- wells.
 
 **What is not known is NaN.** EC50, hill, emax and bottom are given only where the F test alone is significant and EC50
 lies within the doses fitted. Else `reason` says why, and `ec50_censored` where it lies if that is known: `>max` (half
@@ -199,10 +200,10 @@ def shape(concentration_uM: np.ndarray, efficacy: np.ndarray, controls: np.ndarr
         "bell": (5, _scale(up[:, i] * (1 - up[:, j]), n_d, m_d)[0].min()),
     }
     found = {name: _aicc(n, parameters + 1, within + sse) for name, (parameters, sse) in squares.items()}
-    if not np.isfinite(found["rising"]):
-        variance = np.var(controls, ddof=1) if controls is not None and len(controls) >= MIN_CONTROLS else 0.0
-        if variance <= 0:
-            return ""
+    variance = np.var(controls, ddof=1) if controls is not None and len(controls) >= MIN_CONTROLS else 0.0
+    if not np.isfinite(found["rising"]) and variance <= 0:
+        return ""
+    if variance > 0 and (n == len(doses) or not np.isfinite(found["rising"])):
         found = {name: (within + sse) / variance + 2 * parameters for name, (parameters, sse) in squares.items()}
     return min(found, key=found.__getitem__)
 

@@ -42,8 +42,9 @@ cell type; a `hit` has q < 0.05. Doses of a compound go up and down together, an
 controls; under such positive dependence the rule still holds (Benjamini & Yekutieli 2001). A hit of a caller that knows
 no C+ does *something*: what kills is a hit too.
 
-`DEFAULT` is the caller to take where nothing speaks for another. It was chosen on one simulated screen (chapter 11,
-where what it finds on a real plate stands beside: as many doses by an untrained network as by a trained one).
+`DEFAULT` is the caller to take where nothing speaks for another. It was chosen on one simulated screen and judged on
+others of its kind (chapter 11, where what it finds on a real plate stands beside: as many doses by an untrained network
+as by a trained one).
 
 References: Kalinin et al. 2025 (mAP and permutations); Ledoit & Wolf 2004; Szekely & Rizzo 2013 (energy); Westfall &
 Young 1993 (largest statistic); Phipson & Smyth 2010 (no p is 0); buscar, of the Way lab (on and off reversal scores).

@@ -22,7 +22,7 @@ import pandas as pd
 from anndata import AnnData
 from sklearn.exceptions import ConvergenceWarning
 
-from gandl_lib.evaluate.separability import TASKS, Task, separability
+from gandl_lib.evaluate.separability import HEADER, TASKS, Task, separability
 from gandl_lib.profiles import check, normalise
 from gandl_lib.wells import place
 
@@ -45,7 +45,11 @@ def position(profiles: AnnData, seed: int = 0) -> pd.DataFrame:
 
 
 def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
-    """How well each method tells C- wells of the outer half of a plate from those of the inner half, wells held out."""
+    """How well each method tells C- wells of the outer half of a plate from those of the inner half, wells held out.
+
+    Returns:
+        rows of `separability`; none of profiles without C- wells, or with half of them or more farthest out.
+    """
     marked = []
     for p in profiles:
         check(p, ("well", "role", "plate_id"))
@@ -53,8 +57,13 @@ def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) ->
         middle = (at.min(axis=0) + at.max(axis=0)) / 2
         outward = (np.abs(at - middle) / np.maximum(at.max(axis=0) - middle, 1)).max(axis=1)  # 0 centre, 1 edge
         negative = (p.obs["role"] == "C-").to_numpy()
-        zone = np.where(outward > np.median(outward[negative]), "edge", "inside")
+        far = outward[negative]
+        if len(far) == 0 or far.max() == np.median(far):  # half or more lie farthest out: none beyond the middle one
+            continue
+        zone = np.where(outward > np.median(far), "edge", "inside")
         marked.append(AnnData(p.X, obs=p.obs.assign(zone=np.where(negative, zone, "")), uns=p.uns))
+    if not marked:
+        return pd.DataFrame(columns=HEADER)
     task = {ZONE: Task("zone", "edge", "inside")}
     with warnings.catch_warnings():
         # Labels that nothing explains are no job a solver can finish, and that is the answer hoped for.
@@ -65,19 +74,23 @@ def zones(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) ->
 def sites(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) -> pd.DataFrame:
     """How well each method tells the first site of a well from the last, wells held out; half are right by chance.
 
-    Raises:
-        ValueError: wells have one site each, so there is nothing to tell apart.
+    Returns:
+        rows of `separability`; none of profiles whose wells have one site each, or are one profile each.
     """
     marked = []
     for p in profiles:
-        check(p, ("well_id", "site", "plate_id"))
+        check(p, ("well_id", "plate_id"))
+        if "site" not in p.obs:
+            continue
         site = p.obs["site"].astype(int)
         ends = site.groupby(p.obs["well_id"], observed=True).agg(["min", "max"]).loc[p.obs["well_id"]]
         if (ends["min"] == ends["max"]).all():
-            raise ValueError("every well has one site; telling sites of a well apart takes two.")
+            continue
         first, last = (site.to_numpy() == ends[end].to_numpy() for end in ("min", "max"))
         which = np.where(first == last, "", np.where(first, "first", "last"))  # one of several, or a well's only one
         marked.append(AnnData(p.X, obs=p.obs.assign(which_site=which), uns=p.uns))
+    if not marked:
+        return pd.DataFrame(columns=HEADER)
     task = {SITE: Task("which_site", "first", "last")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -87,9 +100,13 @@ def sites(profiles: list[AnnData], normalisation: str = "all", seed: int = 0) ->
 def cell_types(profiles: AnnData, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """ "HRCE vs VERO" as it should be judged, and after the mistake of normalising each plate: a row of each.
 
-    A plate holds one cell type, so its mean is the answer, and taking it away takes the answer away.
+    A plate holds one cell type, so its mean is the answer, and taking it away takes the answer away. Both tables are
+    empty where there are no controls of both cell types.
     """
     task = {"HRCE vs VERO": TASKS["HRCE vs VERO"]}
+    (asked,) = task.values()
+    if set(profiles.obs.loc[asked.rows(profiles.obs), "cell_type"]) != {asked.positive, asked.negative}:
+        return pd.DataFrame(columns=HEADER), pd.DataFrame(columns=HEADER)
     right, wrong = (
         separability(p, splits=["well"], tasks=task, seed=seed, shuffled=False)
         for p in (profiles, normalise(profiles, "all"))

@@ -27,6 +27,7 @@ import os
 import posixpath
 import shutil
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,6 +107,8 @@ MAX_FAILURES_IN_A_ROW = 100
 """After so many failures without one success between them the fault is not with the files."""
 SAMPLE = 24
 """So many single files are asked for their size, to estimate that of all."""
+LINE_MBIT_S = 100
+"""The line that an estimate of time is for."""
 
 _BBBC021_STAINS = ("DAPI", "Tubulin", "Actin")
 
@@ -376,7 +379,7 @@ class _Images:
             if there
             else "not needed"
             if not todo
-            else f"{_size(size)} to transfer"
+            else f"{_size(size)} to transfer, {_duration(size)}"
             if size
             else "size unknown"
         )
@@ -443,6 +446,7 @@ class _Images:
         room: float | None = float(sum(member.info.file_size for member in members))
         self.bytes_expected = float(sum(member.span[1] - member.span[0] for member in members))
         words = f"{_size(self.bytes_expected)} to transfer from {len({job.url for job in jobs})} archive(s)"
+        words += f", {_duration(self.bytes_expected)}"
         if jobs and not members:
             sizes: list[int] = []
 
@@ -452,11 +456,14 @@ class _Images:
                         sizes.append(size)
 
             places = np.linspace(0, len(jobs) - 1, min(SAMPLE, len(jobs))).astype(int)
+            began = time.monotonic()
             self._all(ask, [jobs[i] for i in places])
+            waited_s = len(jobs) * (time.monotonic() - began) / len(places)  # each file is a question of its own
             room = self.bytes_expected = len(jobs) * float(np.mean(sizes)) if sizes else None
             words = "the server gives no sizes"
             if sizes:
-                words = f"about {_size(room)}, as {len(sizes)} of them are {_size(room / len(jobs))} on average"
+                words = f"about {_size(room)}, as {len(sizes)} of them are {_size(room / len(jobs))} on average; "
+                words += f"{_duration(room, waited_s)}, with the server's answers as quick as just now"
         there = f"{self.present:,} are already there, {len(self.failed):,} cannot be had"
         print(f"to fetch: {len(jobs):,} images ({words if jobs else 'nothing'}); {there}", flush=True)
         free = shutil.disk_usage(self.out).free
@@ -668,6 +675,13 @@ def _locked(folder: Path) -> Iterator[None]:
 def _name(url: str) -> str:
     """The file name at the end of an address."""
     return posixpath.basename(urlsplit(url).path)
+
+
+def _duration(n_bytes: float, waited_s: float = 0.0) -> str:
+    """How long so many bytes take on a line of `LINE_MBIT_S`, and what is waited for besides, in minutes."""
+    minutes = (n_bytes * 8e-6 / LINE_MBIT_S + waited_s) / 60
+    words = "less than a minute" if minutes < 1 else f"about {minutes:,.0f} minute{'s' * (round(minutes) != 1)}"
+    return f"{words} at {LINE_MBIT_S} Mbit/s"
 
 
 def _size(n: float) -> str:

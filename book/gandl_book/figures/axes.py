@@ -12,6 +12,12 @@ from matplotlib.patches import Patch
 from gandl_lib.plots.axes import span
 from gandl_lib.plots.page import BLACK, CYCLE, GREEN, GREY, ROLES, canvas, drawn, empty, methods_in, name
 
+UNFITTED = {
+    "E2": "No E2 axis: no cell type of this build has enough wells of both controls.",
+    "C2": "No C2 axis: it takes control wells of both HRCE and VERO, which this build does not have.",
+}
+"""What a build says instead of an axis that it could not fit."""
+
 
 @drawn
 def axes_plot(positions: pd.DataFrame, method: str, task: str = "E2") -> Figure:
@@ -22,7 +28,10 @@ def axes_plot(positions: pd.DataFrame, method: str, task: str = "E2") -> Figure:
     Args:
         positions: axes.csv: method, task, cell_type, role, on, off, split.
     """
-    chosen = positions[(positions["method"] == method) & (positions["task"] == task)].dropna(subset=["on", "off"])
+    chosen = positions[(positions["method"] == method) & (positions["task"] == task)]
+    if chosen.empty:
+        return empty(UNFITTED[task])
+    chosen = chosen.dropna(subset=["on", "off"])
     chosen = chosen.assign(off=chosen["off"].abs())
     if chosen.empty:
         return empty(f"{name(method)} has no {task} axis: it does not order control wells it has not seen.")
@@ -113,7 +122,7 @@ def axes_of_all(positions: pd.DataFrame, task: str = "E2") -> Figure:
     """
     part = positions[(positions["task"] == task) & positions["split"].isin(["train", "test"])]
     if part.empty:
-        return empty()
+        return empty(UNFITTED[task])
     methods, cell_types = methods_in(part), sorted(part["cell_type"].unique())
     if task == "E2":
         columns = {cell_type: part[part["cell_type"] == cell_type] for cell_type in cell_types}

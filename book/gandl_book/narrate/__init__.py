@@ -14,6 +14,7 @@ from gandl_book.narrate.calling import (
     real_doses,
     real_source,
     what_callers_ask,
+    whose_wells,
 )
 from gandl_book.narrate.comparison import (
     beside_each_other,
@@ -73,7 +74,7 @@ from gandl_book.narrate.paradigms import (
     paradigm_exam,
     setups,
 )
-from gandl_book.narrate.real import real_plate, real_plate_source, real_plate_table
+from gandl_book.narrate.real import plate25, real_plate, real_plate_source, real_plate_table
 from gandl_book.narrate.real_mechanisms import (
     asked,
     chosen_elsewhere,

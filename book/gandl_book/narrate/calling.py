@@ -63,22 +63,50 @@ def _rows(table: pd.DataFrame, measure: str, method: str, controls: int, replica
     return table[np.logical_and.reduce([table[k] == v for k, v in wanted.items()])]
 
 
+def screens_of(table: pd.DataFrame) -> int:
+    """How many simulated screens a recorded table stands on; one that does not say so stands on draws of one."""
+    said = table.loc[table["measure"] == "fpr_of_screens", "n"]
+    return int(said.max()) if len(said) else 1
+
+
+def whose_wells(table: pd.DataFrame) -> Output:
+    """Which screens the recorded table stands on, and what its intervals are over."""
+    if (n := screens_of(table)) > 1:
+        return say(
+            f"One screen is one throw of dice, so {n} were simulated: the quick profile's kind, other seeds, one site "
+            "a well. The shipped network has seen none of them. Intervals are over screens, and in each over compounds "
+            f"and doses; {n} screens tell them roughly."
+        )
+    return say(
+        "All wells are of one simulated screen, the one that the shipped network has learnt from, drawn several "
+        "times. So intervals, which are over compounds and doses, tell nothing of another screen."
+    )
+
+
 def error_rates(table: pd.DataFrame) -> Output:
-    """Do p-values keep their promise on what does nothing?"""
-    fpr = table[table["measure"] == "fpr"]
+    """Do p-values keep their promise on what does nothing, over all screens and in each?"""
+    fpr, each = (table[table["measure"] == measure] for measure in ("fpr", "fpr_of_screens"))
     broken = fpr[fpr["low"] > ALPHA]
     held = f"In {len(fpr) - len(broken)} of {len(fpr)} combinations of method, caller and design the interval of the "
     held += f"false-positive rate reaches {100 * ALPHA:g} % or lies below it."
+    single = "All doses of a draw are compared with the same few controls, so that one unlucky set of them moves all p "
+    if each.empty:
+        single += "together: over many screens 5 % hold, in a single one much more or nothing may be called."
+    else:
+        worst = each.sort_values("high").iloc[-1]
+        single += (
+            f"together: in a single screen the rate can be {100 * worst['high']:.0f} % ({worst['caller']} by "
+            f"{name(worst['method'])}, {worst['controls']:.0f} controls, {worst['replicates']:.0f} wells)."
+        )
     if broken.empty:
-        return say(held, "**No caller breaks its promise.**")
+        return say(held, "**No caller breaks its promise.**", single)
     worst = broken.sort_values("value").iloc[-1]
     names = listing(sorted(set(broken["caller"])))
     return say(
         held,
         f"**Above it: {names}**, at worst {100 * worst['value']:.0f} % ({worst['caller']} by {name(worst['method'])}, "
         f"{worst['controls']:.0f} controls, {worst['replicates']:.0f} wells).",
-        "All doses of a draw are compared with the same few controls, so that one unlucky set of them moves all p "
-        "together: over many screens 5 % hold, in a single one much more or nothing may be called.",
+        single,
     )
 
 
@@ -146,10 +174,32 @@ def advice(table: pd.DataFrame, method: str = "gandl") -> Output:
         )
     said.append(
         f"`gandl screen` therefore calls by efficacy where there are both controls (chapter 05), and by **{DEFAULT}** "
-        "where there is no C+; it names the caller in its report, and shows the others beside it. The choice rests on "
-        "this one simulated screen; what it finds on real cells, trained, untrained and by cell count, stands above."
+        "where there is no C+; it names the caller in its report, and shows the others beside it. "
+        f"{_against(table, method)}The choice rests on {count(screens_of(table), 'simulated screen')} of one kind; "
+        "what it finds on real cells, trained, untrained and by cell count, stands above."
     )
     return points(*said)
+
+
+def _against(table: pd.DataFrame, method: str) -> str:
+    """Which callers that need no C+ lead the default one, and where it leads all of them, as far as intervals tell."""
+    lead = table[(table["measure"] == "lead") & (table["method"] == method) & table["caller"].isin(OF_ANY)]
+    lead = lead[lead["effect"].isin(["slight", "half", "strong"]) & (lead["replicates"] == 3)]
+    if lead.empty:
+        return ""
+
+    def where(row: pd.Series) -> str:
+        points = "{:.0f} points ({:.0f} to {:.0f})".format(*(100 * row[["value", "low", "high"]].astype(float)))
+        return f"{row['caller']} on {row['effect']} effects with {row['controls']:.0f} controls, {points}"
+
+    ahead = [where(row) for _, row in lead[lead["low"] > 0].iterrows()]
+    by_design = lead.groupby(["effect", "controls"], sort=False)["high"].max()
+    first = [f"{effect} effects with {m:.0f} controls" for (effect, m), high in by_design.items() if high < 0]
+    sentence = "Of the others that need no C+, with three wells a dose and at equal error, "
+    sentence += f"these lead it: {listing(ahead)}" if ahead else "none leads it beyond its interval"
+    return sentence + (
+        f"; it leads them all on {listing(first)}. " if first else "; nor does it lead them all anywhere. "
+    )
 
 
 def real_source(live: bool) -> Output:

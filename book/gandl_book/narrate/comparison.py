@@ -38,9 +38,11 @@ def pairs(
 ) -> Output:
     """Who leads `method`, who follows it, and whose difference is within noise, on the same wells (paired.csv)."""
     rows = pd.DataFrame() if paired is None else against(paired, method, task)
-    rows = rows[rows["split"] == split] if len(rows) else rows
     if rows.empty:
         return say(f"There is nothing to compare {name(method)} with in this build.")
+    rows = rows[rows["split"] == split]
+    if rows.empty:
+        return say(f"In this build no {split} could be held out, so there is no such comparison.")
     said: dict[str, list[str]] = {"better": [], "worse": [], "within noise": []}
     for row in rows.sort_values("difference", ascending=False).itertuples():
         which = _outcome(row, level)

@@ -1,14 +1,23 @@
-"""The real plate of chapter 10."""
+"""Real plates: that of chapter 10, and plate 25 of RxRx19a beside what others measured on it."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import listing, say
+from gandl_lib.plots.words import hundredths, listing, number, say
+from gandl_lib.profiles import aggregate
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 CLASSICAL = "classical"
+PLATE_25 = "HRCE-1_25"
 
 
 def real_plate_source(live: bool) -> Output:
@@ -89,3 +98,82 @@ def real_plate(measured: pd.DataFrame, method: str = "gandl", untrained: str = "
     if blind:
         sentences.append(f"No axis has: {listing(blind)}; controls it has not seen do not come in order.")
     return say(*sentences)
+
+
+def plate25(theirs: pd.DataFrame, efficacy: pd.DataFrame, profiles: Sequence[AnnData]) -> pd.DataFrame | None:
+    """What others measured on HRCE-1 plate 25, and beside it a column for each method of this build, on their scale.
+
+    Their score of a well is 1 where it looks infected and 0 where it does not, so ours is (1 - efficacy) / 2.
+
+    Args:
+        theirs: `paper("plate25")`.
+        efficacy: efficacy.csv.
+        profiles: those whose features are at hand, for Cohen's d; of others only their scores are shown.
+
+    Returns:
+        None where the build does not hold that plate, or where one of that name was simulated.
+    """
+    mine = efficacy[efficacy["plate_id"] == PLATE_25]
+    made = [json.loads(p.uns["provenance"]) for p in profiles]
+    if mine.empty or any(one.get("simulated") for one in made):
+        return None
+    mine = mine.assign(score=(1 - mine["efficacy"]) / 2)
+    effects = {one["method"]: median_effect(p) for one, p in zip(made, profiles, strict=True)}
+    rows = []
+    for row in theirs.itertuples():
+        said, found = _asked(row), {}
+        for method, part in mine.groupby("method", sort=False):
+            if row.measure == "cohens_d_by_well":
+                found[name(method)] = _digits(effects.get(method, np.nan))
+            elif row.measure != "cohens_d_by_cell":
+                found[name(method)] = _scores(row, part)
+        rows.append({"plate 25": said, "others": _theirs(row), **found})
+    return pd.DataFrame(rows)
+
+
+def median_effect(profiles: AnnData) -> float:
+    """Median over features of |Cohen's d| between C+ and C- wells of plate 25: |difference| / root of mean variance."""
+    chosen = profiles.obs["plate_id"].eq(PLATE_25) & profiles.obs["role"].isin(["C+", "C-"])
+    wells = aggregate(profiles[chosen.to_numpy()])
+    a, b = (wells.X[(wells.obs["role"] == role).to_numpy()].astype(float) for role in ("C+", "C-"))
+    spread = np.sqrt((a.var(axis=0, ddof=1) + b.var(axis=0, ddof=1)) / 2)
+    d = np.abs(a.mean(axis=0) - b.mean(axis=0))[spread > 0] / spread[spread > 0]
+    return float(np.median(d)) if len(d) else np.nan
+
+
+def _asked(row: Any) -> str:
+    role = {"UV": "inactivated virus", "C+": "uninfected", "treated": row.compound}.get(row.role)
+    if row.measure.startswith("cohens_d"):
+        unit = row.measure.removeprefix("cohens_d_by_")
+        return f"median |Cohen's d| of uninfected against infected {unit}s"
+    if row.measure == "dim_well":
+        return f"well {row.well}, {role}"
+    if row.measure == "on_score_range":
+        return f"{role}, lowest to highest dose mean"
+    return f"{role}, {number(row.concentration_uM)} µM" if row.role == "treated" else role
+
+
+def _theirs(row: Any) -> str:
+    """As they gave it, not rounded anew."""
+    if row.measure == "dim_well":
+        return "dim"
+    return f"{row.value:g} to {row.highest:g}" if row.measure == "on_score_range" else f"{row.value:g}"
+
+
+def _scores(row: Any, wells: pd.DataFrame) -> str:
+    """Ours in the place of theirs: the mean of the wells it speaks of, or the range of means over doses."""
+    if row.measure == "dim_well":
+        return _digits(wells.loc[wells["well_id"] == f"{PLATE_25}_{row.well}", "score"].mean())
+    some = wells[wells["role"] == row.role]
+    if row.role == "treated":
+        some = some[some["compound"] == row.compound]
+    if row.measure == "on_score_range":
+        means = some.groupby("concentration_uM")["score"].mean()
+        return f"{_digits(means.min())} to {_digits(means.max())}" if means.notna().any() else "–"
+    if row.role == "treated":
+        some = some[np.isclose(some["concentration_uM"], row.concentration_uM)]
+    return _digits(some["score"].mean())
+
+
+def _digits(value: float) -> str:
+    return hundredths(value) if np.isfinite(value) else "–"

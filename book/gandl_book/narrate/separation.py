@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gandl_lib.evaluate.leaks import SITE, ZONE
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import count, listing, percent, points, say, spread
@@ -26,19 +27,22 @@ def eight_ways(measured: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([wide, pd.DataFrame([{"method": "time, as they lie = 1", "held out": "", **price}])])
 
 
-def leaks(position: pd.DataFrame, seen: pd.DataFrame) -> Output:
+def leaks(position: pd.DataFrame, zones: pd.DataFrame, sites: pd.DataFrame) -> Output:
     """What position alone can do, and which methods know where a well, or a site in it, lies (evaluate/leaks.py).
 
     Args:
-        position: of `leaks.position`.
-        seen: of `leaks.zones`, `leaks.sites`, or both; a point a task.
+        position, zones, sites: of the functions of these names.
     """
     alone = {row.split: Score.of(row) for row in position.itertuples()}
     sentences = [
         f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
         for split, score in alone.items()
     ]
-    for task, rows in seen.groupby("task", sort=False):
+    alike = {ZONE: "half of the C- wells or more lie farthest out", SITE: "no well here has two sites"}
+    for (task, why), rows in zip(alike.items(), (zones, sites), strict=True):
+        if rows.empty:
+            sentences.append(f"**{task}**: not asked, for {why}.")
+            continue
         knowing = [row for row in rows.itertuples() if verdict(Score.of(row), row.majority_rate) == BEATS]
         told = f"**{task}**, majority rate {percent(rows['majority_rate'].iloc[0])}: "
         if not knowing:
@@ -54,7 +58,9 @@ def leaks(position: pd.DataFrame, seen: pd.DataFrame) -> Output:
 
 
 def cell_types_normalised(right: pd.DataFrame, wrong: pd.DataFrame) -> Output:
-    """HRCE vs VERO without and with the mistake of normalising per plate; one row each."""
+    """HRCE vs VERO without and with the mistake of normalising per plate; one row each, or none to be judged."""
+    if right.empty:
+        return say("This build has no controls of both HRCE and VERO, so the question cannot be put to it.")
     good, bad = (Score.of(next(t.itertuples())) for t in (right, wrong))
     fall = {
         BELOW: "**The normalisation has removed the very thing that was asked for**; what remains looks honest.",
