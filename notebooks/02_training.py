@@ -274,7 +274,9 @@ show(
 
 # %% tags=["hide-input"]
 generation = pd.read_csv(generation_csv).round(3)
-generation["what"] = [" ".join(figures.name(word) for word in what.split()) for what in generation["what"]]
+generation["what"] = [
+    " ".join(f"{int(w):,}" if w.isdigit() else figures.name(w) for w in what.split()) for what in generation["what"]
+]
 table(
     generation.rename(columns={"kid_sd": "KID sd", "fid": "FID", "kid": "KID", "what": ""}),
     "Generated crops against crops of the screen.",

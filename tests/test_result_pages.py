@@ -129,7 +129,7 @@ def test_a_value_that_is_missing_hides_no_baseline():
     table = scores(gandl=0.9, gandl_random=0.88)
     tie = narrate.on_simulated(table, paired("gandl-random", 0.3), curves(), *[None] * 3)
     assert (
-        tie.bundle["text/markdown"].count("**untrained GAN-DL 88.0 % (p = 0.3)**") == 1
+        tie.bundle["text/markdown"].count("**untrained GAN-DL 88.0\N{NO-BREAK SPACE}% (p = 0.3)**") == 1
     )  # wells; nobody paired plates
     clear = narrate.on_simulated(table, paired("gandl-random", 0.01), curves(), *[None] * 3)
     assert "**untrained" not in clear.bundle["text/markdown"]

@@ -222,7 +222,7 @@ def what_this_is(made: Mapping[str, Any]) -> Output:
     """Whether the numbers come from simulated or real images, and from how much training (provenance.json)."""
     one = made["methods"].get(METHOD, {})
     seen = (
-        f"trained on {one['n_seen']} images in {one['minutes']:.3g} minutes"
+        f"trained on {one['n_seen']:,} images in {one['minutes']:.3g} minutes"
         if one.get("minutes")
         else "not trained here"
     )
