@@ -130,14 +130,14 @@ table(
 with torch.no_grad():
     z = torch.randn(2, method.config.network.latent)
     images = method.sample(z)
-    pd.Series(
-        {
-            "random vector z": tuple(z.shape),
-            "image G(z)": tuple(images.shape),
-            "embedding": tuple(method.embed(images).shape),
-            "verdict D(G(z))": tuple(method.discriminator(method.see(images)).shape),
-        }
-    ).to_string().pipe(print)
+    shapes = {
+        "random vector z": z.shape,
+        "image G(z)": images.shape,
+        "embedding": method.embed(images).shape,
+        "verdict D(G(z))": method.discriminator(method.see(images)).shape,
+    }
+for what, shape in shapes.items():
+    print(f"{what:16}{tuple(shape)}")
 
 # %% [markdown]
 # ## One step, in the open

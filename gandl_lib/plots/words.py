@@ -102,16 +102,16 @@ def cell(value: Any) -> str:
 def say(*sentences: str) -> Output:
     """Sentences as a paragraph of Markdown."""
     text = " ".join(s.strip() for s in sentences if s and s.strip())
-    return Output(markdown=_tied(text), plain=text.replace("**", ""))
+    return Output(markdown=tied(text), plain=text.replace("**", ""))
 
 
 def points(*sentences: str) -> Output:
     """Sentences as a list of Markdown."""
     text = "\n".join(f"- {s.strip()}" for s in sentences if s and s.strip())
-    return Output(markdown=_tied(text), plain=text.replace("**", ""))
+    return Output(markdown=tied(text), plain=text.replace("**", ""))
 
 
-def _tied(text: str) -> str:
+def tied(text: str) -> str:
     """A line must not end between a number and its percent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
