@@ -140,13 +140,15 @@ show(
 #
 # ## Is it a fair imitation?
 #
-# The simulated cells are not meant to pass for real ones, and do not. They are meant to be hard in the same ways. Here is a
-# site of each at the same scale.
+# The simulated cells are not meant to pass for real ones, and do not. They are meant to be hard in the same ways. A build that
+# has real images shows a site of each at the same scale.
 
 # %% tags=["hide-input"]
 show(
     figures.beside_real(shards, real),
-    "Above, a site of this build's screen; below, one of RxRx1 (Recursion, CC-BY-NC-SA 4.0) of the same width in micrometres.",
+    "Above, a site of this build's screen; below, one of RxRx1 (Recursion, CC-BY-NC-SA 4.0) of the same width in micrometres."
+    if real
+    else "Not in this build: a simulated site above a real one.",
 )
 
 # %% [markdown]
@@ -208,7 +210,8 @@ narrate.calibration(recorded("calibration_seed1"))
 # %%
 truth = narrate.read(truth_csv)
 table(
-    truth, "The first rows of truth.csv. Concentrations are in µM; a dash means that there is no such effect.", rows=12
+    None if truth is None else truth.groupby([truth["effective"], truth["toxic_uM"].notna()]).head(3),
+    "Of truth.csv three rows each: what helps, what helps and kills, what kills, what does nothing. Concentrations are in µM; a dash means that there is no such effect.",
 )
 
 # %% [markdown]

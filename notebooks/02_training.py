@@ -130,15 +130,14 @@ table(
 with torch.no_grad():
     z = torch.randn(2, method.config.network.latent)
     images = method.sample(z)
-    pd.Series(
-        {
-            "random vector z": tuple(z.shape),
-            "image G(z)": tuple(images.shape),
-            "embedding": tuple(method.embed(images).shape),
-            "verdict D(G(z))": tuple(method.discriminator(method.see(images)).shape),
-        },
-        name="shape",
-    ).pipe(print)
+    shapes = {
+        "random vector z": z.shape,
+        "image G(z)": images.shape,
+        "embedding": method.embed(images).shape,
+        "verdict D(G(z))": method.discriminator(method.see(images)).shape,
+    }
+for what, shape in shapes.items():
+    print(f"{what:16}{tuple(shape)}")
 
 # %% [markdown]
 # ## One step, in the open
@@ -216,7 +215,8 @@ table(
 #
 # ## What it imagines
 #
-# The same random vectors, drawn by the averaged generator as training goes on.
+# The same random vectors, drawn by the averaged generator as training goes on. Minutes of training give blobs of about the
+# right colour; cells take hours, and the paper's took two days.
 
 # %% tags=["hide-input"]
 show(
@@ -274,7 +274,9 @@ show(
 
 # %% tags=["hide-input"]
 generation = pd.read_csv(generation_csv).round(3)
-generation["what"] = [" ".join(figures.name(word) for word in what.split()) for what in generation["what"]]
+generation["what"] = [
+    " ".join(f"{int(w):,}" if w.isdigit() else figures.name(w) for w in what.split()) for what in generation["what"]
+]
 table(
     generation.rename(columns={"kid_sd": "KID sd", "fid": "FID", "kid": "KID", "what": ""}),
     "Generated crops against crops of the screen.",
@@ -307,11 +309,11 @@ published = paper("table1").query("method == 'GAN-DL' and task == 'C+ vs C-'")["
 longer = recorded("gandl-quick32_probe") if live else None
 show(
     figures.probe_curve(stats, majority, published, longer),
-    "Accuracy of a linear probe on the features as training goes on: the run of this page and, where there is one, the longer run whose weights are shipped and used from the next chapter on. The paper's value is from the real screen and two days of training.",
+    "Accuracy of a linear probe on the features as training goes on: the run of this page and, where there is one, beside it the longer run whose weights are shipped and used from the next chapter on. Dashes: each before its first step. The paper's value is from the real screen and two days of training.",
 )
 
 # %% tags=["remove-input"]
-narrate.probe(stats, n_wells)
+narrate.probe(stats, n_wells, longer)
 
 # %% [markdown]
 # ## What made it work

@@ -11,7 +11,7 @@
 #
 # An embedding on its own is neither good nor bad. It becomes one or the other next to something else. The paper sets GAN-DL
 # beside four networks: one that was trained with labels, two that have only seen photographs, and one that learned to copy.
-# All four are here, and so are two comparisons that cost next to nothing, that the paper does not make, and that have
+# The book has all four, and two comparisons that cost next to nothing, that the paper does not make, and that have
 # embarrassed many a network: the same network *before its first training step*, and a handful of *intensity statistics*.
 #
 # This chapter introduces them and says what each has cost. Then it does to all of them what has to be done before they are

@@ -165,7 +165,7 @@ for row in surest.itertuples():  # none, where no curve of this build has an EC5
     ax.axvspan(max(fit.ec50_low, doses[0]), min(fit.ec50_high, doses[-1]), alpha=0.2, label="EC50, 95 %")
     ax.plot(one["concentration_uM"], one["efficacy"], "o", color="grey", label="wells")
     ax.plot(doses, fit(doses), label="fit")
-    ax.set(xscale="log", xlabel="concentration (uM)", ylabel="efficacy", title=f"{row.compound}, {row.cell_type}")
+    ax.set(xscale="log", xlabel="concentration (µM)", ylabel="efficacy", title=f"{row.compound}, {row.cell_type}")
     ax.legend()
 plt.close(fig)
 show(
@@ -276,7 +276,7 @@ table(
 # %% [markdown]
 # ## One compound, closely
 #
-# Pick one from the list; dots say what they are when they are pointed at. To have another one first, change `compound` in the second cell, or run `papermill notebooks/05_dose_response.ipynb out.ipynb -k python3 -p compound NAME`.
+# Pick one from the list; dots say what they are when they are pointed at. To have another one first, change `compound` at the top, or run `papermill notebooks/05_dose_response.ipynb out.ipynb -k python3 -p compound NAME`.
 # A beginning is enough if only one compound has it; for a name that does not exist the nearest ones are listed.
 
 # %% tags=["hide-input"]

@@ -172,7 +172,7 @@ for dataset, title in {"bbbc021-fields": "fields", "bbbc021-cells": "single cell
 narrate.real_pixels(pixels)
 
 # %% tags=["hide-input"]
-table(narrate.real_pixels_table(pixels), "The same in numbers. Intervals are those of NSC.")
+table(narrate.real_pixels_table(pixels), "The same in numbers. Intervals are those of NSC.", of=pixels)
 
 # %% [markdown]
 # ## Does training help?

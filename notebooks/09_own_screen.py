@@ -261,7 +261,7 @@ narrate.what_to_distrust(
 # %% [markdown]
 # ## What a whole screen costs
 #
-# A plate is an afternoon's work at most. RxRx19a has 305 520 sites of 1024 × 1024 pixels in five channels, and before asking
+# A plate is an afternoon's work at most. RxRx19a has 305,520 sites of 1024 × 1024 pixels in five channels, and before asking
 # a cluster for time one wants to know for how long. Every pixel is decoded and packed once, and every crop passes through
 # the network in two of the ways it can lie; nothing else grows with the screen. So the rates of a few sites, measured here
 # and now, say what all of them would take. They are of the book's own screen where its images are at hand (8-bit PNG, as

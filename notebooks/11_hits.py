@@ -129,7 +129,7 @@ row = live.query("caller == 'distance' and compound == @first['compound']").set_
 row = row.loc[first["concentration_uM"]]
 np.testing.assert_allclose(apart_by(ours), row["score"], rtol=1e-3)
 assert abs(by_hand - row["p_value"]) < 5 * np.sqrt(max(row["p_value"], 0.01) / 400)
-print(f"p by hand {by_hand:.3f}, in the table {row['p_value']:.3f}, never below {row['p_floor']:.2g}")
+print(f"p by hand {by_hand:.3f}, in the table {row['p_value']:.2g}, never below {row['p_floor']:.2g}")
 
 # %% [markdown]
 # ## Where they part

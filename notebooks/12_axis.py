@@ -101,7 +101,9 @@ show(
 #
 # What follows was recorded (`gandl explain`, `book/reference/axis_effects.provenance.json`): nuclei are segmented and both
 # kinds of images measured alike, real crops of control wells (intervals over wells) and drawn cells before and after a move
-# (intervals over cells). A control direction of the same length should change nothing.
+# (intervals over cells). A control direction of the same length should change nothing. Of each channel are measured its
+# *brightness*, its *grain* (the length over which it varies), its *spots* (how many), how far from the nucleus's edge its light
+# lies (*ring*), and how much brighter it is within the nucleus than around it (*nuclear*).
 
 # %% tags=["hide-input"]
 table(

@@ -556,7 +556,7 @@ def test_cell_counts_of_sites_reach_the_table():
     assert np.isnan(dose_response(p)["cells"]).all()
     p.obs["cell_count"] = np.where(p.obs["role"] == "treated", 30, 60) + np.arange(p.n_obs) % 2
     row = dose_response(p).iloc[0]
-    assert row["cells"] == pytest.approx(0.5, abs=0.02) and "50% of the cells of C-" in row["toxic_reason"]
+    assert row["cells"] == pytest.approx(0.5, abs=0.02) and "50 % of the cells of C-" in row["toxic_reason"]
     assert row["suspicious"] and not row["hit"]
 
 

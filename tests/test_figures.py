@@ -6,12 +6,14 @@ import base64
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from gandl_book import figures, narrate
+from gandl_book import chapters, figures, narrate
+from gandl_book.figures import paradigms
 from gandl_book.figures.cover import overview
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -423,7 +425,7 @@ def test_samples_are_cut_as_they_were_drawn(tmp_path: Path):
         grid = made.transpose(1, 2, 0, 3).reshape(5 * 8, 3 * 8)
         Image.fromarray(grid).save(tmp_path / f"{seen:09d}.png")
     found = figures.samples(tmp_path, CHANNELS, stages=3, columns=2)
-    assert list(found) == ["0 images", "1000 images", "2000 images"]
+    assert list(found) == ["0 images", "1,000 images", "2,000 images"]
     np.testing.assert_allclose(found["0 images"] * 255, made[:2], atol=1e-4)
 
 
@@ -528,6 +530,17 @@ def test_the_probe_sentence_follows_the_curve():
     assert "taught the network" in repr(narrate.probe(stats(0.6, 0.95), 200))
     assert "bought nothing" in repr(narrate.probe(stats(0.6, 0.63), 50))
     assert "made the features worse" in repr(narrate.probe(stats(0.9, 0.55), 200))
+
+
+def test_a_longer_run_has_its_own_panel_and_its_own_sentence():
+    """One axis for both would press the short run against its left edge, and one verdict would hide the other."""
+    short, long = stats(0.6, 0.62), stats(0.75, 0.95).assign(n_seen=lambda s: s["n_seen"] * 20)
+    said = repr(narrate.probe(short, 75, long))
+    assert said.index("bought nothing") < said.index("shipped run") < said.index("taught the network")
+    figure = figures.probe_curve(short, 0.6, 0.914, long)
+    reach = [max(axes.lines[0].get_xdata()) for axes in figure.axes]
+    assert reach == [short["n_seen"].max() / 1000, long["n_seen"].max() / 1000]
+    assert "75.0 % untrained, 95.0 %" in figure.alt
 
 
 def test_half_precision_is_judged_over_the_whole_curve():
@@ -807,3 +820,28 @@ def test_ranks_follow_the_intervals():
     assert "Above it: supervised baseline" in said and "Below it: ConvAE" in said
     assert "Not to be told from it: intensity statistics" in said and "shuffled" not in said
     assert "no simulated cells" in repr(narrate.ranks(None, "simulated cells"))
+
+
+def test_no_line_of_prose_ends_between_a_number_and_its_percent_sign():
+    for output in (words.say("94.6 % and", "70 %."), words.points("94.6 % and", "70 %.")):
+        said = output.bundle["text/markdown"]
+        assert said.count("\N{NO-BREAK SPACE}%") == 2 and " %" not in said
+        assert repr(output).count(" %") == 2  # a terminal breaks lines anyway
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("multi_crop", [False, True])
+@pytest.mark.parametrize("paradigm", ["weak", "autoencoder", "regularised", "byol"])
+def test_a_setup_is_called_the_same_by_its_name_as_by_its_row(paradigm, augment, multi_crop):
+    method = "-".join([paradigm, *["augment"] * augment, *["crops"] * multi_crop])
+    row = SimpleNamespace(paradigm=paradigm, augment=augment, multi_crop=multi_crop, published=False)
+    assert paradigms.run_name(method) == paradigms.setup_name(row)
+    assert paradigms.run_name("gandl") == "GAN-DL"
+
+
+def test_measures_of_the_axis_are_named_in_words():
+    """No column's name stands on a page: neither in the figure nor in the sentences."""
+    effects = chapters.recorded("axis_effects")
+    said = repr(narrate.axis_effects(effects)) + narrate.beside_axis(effects).to_string()
+    said += str([t.get_text() for t in figures.axis_effects(effects, "simulated").axes[0].get_yticklabels()])
+    assert "ER grain" in said and "_" not in said

@@ -15,6 +15,8 @@ from docutils import nodes
 from docutils.utils import new_document
 from gandl_book import chapters, figures, origins
 
+from gandl_lib.plots.page import live, tell
+
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import first_page
 
@@ -55,6 +57,17 @@ def test_a_figure_is_of_the_table_it_was_drawn_from():
     shown = figures.show(figures.accuracy_plot(scores), CAPTION, of=["intensity"])
     assert words(shown.bundle["text/html"]) == ["this build"]
     assert words(figures.show(figures.accuracy_plot(None), CAPTION).bundle["text/html"]) == ["this build"]
+
+
+def test_code_is_set_in_captions_only():
+    """The script that makes a figure answer lies behind its caption, and quotes with the same sign."""
+    figure = figures.probe_curve(
+        pd.DataFrame({"n_seen": [0, 8], "probe_accuracy": [0.5, 0.6], "probe_balanced_accuracy": [0.5, 0.6]}), 0.6
+    )
+    tell(figure.axes[0].scatter([1, 2], [0.5, 0.6]), ["one", "two"])
+    shown = figures.show(figure, CAPTION).bundle["text/html"]
+    assert "<code>a.csv</code>" in shown and shown.count("<code>") == 1
+    assert live() in shown
 
 
 def test_a_caption_keeps_its_words_and_sets_code():

@@ -430,13 +430,13 @@ def _toxic_reason(doses: pd.DataFrame, limits: pd.Series) -> str:
     said = []
     if (off := doses[doses["off_axis_suspect"]])["off_axis"].size:
         said.append(
-            f"{off['off_axis'].max():.2g} off the axis at {off['off_axis'].idxmax():g} uM (no control is further than "
+            f"{off['off_axis'].max():.2g} off the axis at {off['off_axis'].idxmax():g} µM (no control is further than "
             f"{limits['off_axis_limit']:.2g})"
         )
     if (few := doses[doses["cells_suspect"]])["cells"].size:
         said.append(
-            f"{few['cells'].min():.0%} of the cells of C- at {few['cells'].idxmin():g} uM (no control has fewer than "
-            f"{limits['cells_limit']:.0%})"
+            f"{100 * few['cells'].min():.0f} % of the cells of C- at {few['cells'].idxmin():g} µM "
+            f"(no control has fewer than {100 * limits['cells_limit']:.0f} %)"
         )
     return "; ".join(said)
 

@@ -166,6 +166,13 @@
     (figure.querySelector("figcaption") || figure).append(" ", button);
   }
 
+  /* A table wider than its box: said above it, for where scroll bars hide themselves nothing shows that there is more. */
+  function more(box) {
+    const hint = make("p", { class: "fig-more", "aria-hidden": "true", hidden: "" }, "More columns to the right: scroll →");
+    box.before(hint);
+    new ResizeObserver(() => (hint.hidden = box.scrollWidth <= box.clientWidth + 2)).observe(box);
+  }
+
   function wake() {
     for (const figure of document.querySelectorAll("figure.fig:not([data-awake])")) {
       figure.dataset.awake = "";
@@ -173,6 +180,8 @@
         if (svg.querySelector("[data-mark]")) marks(figure, svg);
       const grid = figure.querySelector("table.fig-live");
       if (grid) table(figure, grid);
+      const wide = figure.querySelector(".fig-scroll");
+      if (wide) more(wide);
       const many = [...figure.querySelectorAll("details[data-one]")];
       if (many.length > 1) choice(figure, many);
       const pictures = figure.querySelectorAll(".fig-drawn > svg, .fig-drawn > img");

@@ -28,7 +28,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gandl_lib.plots.words import NAMES, Output, cell, name, percent
+from gandl_lib.plots.words import NAMES, Output, cell, name, percent, tied
 
 __all__ = ["NAMES", "Output", "cell", "name", "percent"]  # told in words, and wanted by whoever draws
 
@@ -356,7 +356,7 @@ def table_html(frame: pd.DataFrame, caption: str, rows: int | None = None, name:
 def _caption(text: str) -> str:
     """Full contrast, full weight, left: the theme's own captions are pale and thin."""
     style = "font-size:0.9em;font-weight:400;margin-top:0.5em;text-align:left;color:inherit"
-    return f'<figcaption style="{style}">{html.escape(text)}</figcaption>'
+    return f'<figcaption style="{style}">{html.escape(tied(text))}</figcaption>'
 
 
 def drawn(draw: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -19,6 +19,7 @@ from gandl_lib.plots.words import (
     count,
     listing,
     method_scores,
+    number,
     percent,
     points,
     say,
@@ -375,7 +376,7 @@ def top(curves: pd.DataFrame, n: int = 6, method: str = METHOD) -> list[tuple[st
 
 
 def _end(value: float) -> str:
-    return "open" if not np.isfinite(value) or value == 0 else f"{value:.2g}"
+    return "open" if not np.isfinite(value) or value == 0 else number(value, 2)
 
 
 def hit_table(
@@ -390,7 +391,7 @@ def hit_table(
     rows = []
     for row in part.itertuples():
         ec50 = (
-            f"{row.ec50_uM:.2g} ({_end(row.ec50_low)} to {_end(row.ec50_high)})" if np.isfinite(row.ec50_uM) else None
+            f"{_end(row.ec50_uM)} ({_end(row.ec50_low)} to {_end(row.ec50_high)})" if np.isfinite(row.ec50_uM) else None
         )
         censored = row.ec50_censored if isinstance(row.ec50_censored, str) and row.ec50_censored else None
         rows.append(

@@ -1,6 +1,6 @@
 """How numbers, methods and scores with their intervals are put in words, everywhere on book and report.
 
-A thin space, not a comma, parts thousands (305 520), a space stands before %, and nobody reads 1.3e+02.
+A comma parts thousands (305,520), a space that does not break stands before %, and nobody reads 1.3e+02.
 """
 
 from __future__ import annotations
@@ -102,13 +102,18 @@ def cell(value: Any) -> str:
 def say(*sentences: str) -> Output:
     """Sentences as a paragraph of Markdown."""
     text = " ".join(s.strip() for s in sentences if s and s.strip())
-    return Output(markdown=text, plain=text.replace("**", ""))
+    return Output(markdown=tied(text), plain=text.replace("**", ""))
 
 
 def points(*sentences: str) -> Output:
     """Sentences as a list of Markdown."""
     text = "\n".join(f"- {s.strip()}" for s in sentences if s and s.strip())
-    return Output(markdown=text, plain=text.replace("**", ""))
+    return Output(markdown=tied(text), plain=text.replace("**", ""))
+
+
+def tied(text: str) -> str:
+    """A line must not end between a number and its percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def percent(value: float) -> str:

@@ -19,6 +19,11 @@ _WORDS = {
 }
 
 
+def measure_name(measure: str) -> str:
+    """How a measure of `gandl_lib.explain.measure` is called: without its unit, for changes are given in deviations."""
+    return measure.removesuffix("_um").removesuffix("_um2").replace("_", " ")
+
+
 @drawn
 def axis_strip(images: np.ndarray | None, channels: Sequence[str]) -> Figure:
     """One cell moved along the axis, a row a channel, and its last less its first. images: (5, C, R, R) in [-1, 1]."""
@@ -63,7 +68,7 @@ def axis_effects(effects: pd.DataFrame, screen: str) -> Figure:
             label=_WORDS[what],
         )
     axes.axvline(0, color=GREY, linewidth=0.7)
-    axes.set_yticks(range(len(measures)), measures)
+    axes.set_yticks(range(len(measures)), [measure_name(m) for m in measures])
     axes.invert_yaxis()
     axes.set_xlabel("change, standard deviations of crops of C- wells")
     axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

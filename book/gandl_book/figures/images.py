@@ -98,5 +98,5 @@ def samples(folder: str | Path, channels: Sequence[str], stages: int = 4, column
         grid = np.asarray(Image.open(file), np.float32) / 255
         size = grid.shape[0] // len(channels)
         images = grid.reshape(len(channels), size, -1, size).transpose(2, 0, 1, 3)  # [CHNW] -> [NCHW]
-        found[f"{int(file.stem)} images"] = images[:columns]
+        found[f"{int(file.stem):,} images"] = images[:columns]
     return found

@@ -49,6 +49,15 @@ MEASURES = {
 """Table 2's metrics in words; distance_similar has the unit of its embedding and is not drawn."""
 
 
+def run_name(method: str) -> str:
+    """How a method is called whose setup is in its name, `byol-augment-crops`; others by their own."""
+    paradigm, *given = method.split("-")
+    if paradigm not in PARADIGMS:
+        return name(method)
+    words = {"augment": "augmented", "crops": "multi-crop", "published": "as published"}
+    return " + ".join([PARADIGM_NAMES.get(paradigm, paradigm), *(words.get(word, word) for word in given)])
+
+
 def setup_name(row: Any) -> str:
     """How a row of paradigms.csv is called: paradigm, then what it was given."""
     if not isinstance(row.augment, bool | np.bool_):
@@ -223,8 +232,8 @@ def cluster_plane(points: pd.DataFrame, shards: Any, methods: Sequence[str], cel
             axes.set_axis_off()
         plane.set(xticks=[], yticks=[])
         text = f"{len(sizes)} clusters, {percent(len(noise) / len(part))} noise" if len(sizes) else "no cluster"
-        plane.set_title(f"{method}\n{text}", loc="left", fontsize=9)
-        words[method] = text
+        plane.set_title(f"{run_name(method)}\n{text}", loc="left", fontsize=9)
+        words[run_name(method)] = text
     figure.below = below
     figure.alt = maybe_simulated(
         shards.simulated,

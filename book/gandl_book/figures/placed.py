@@ -42,8 +42,9 @@ def _badged(output: Output, caption: str, of: Origin) -> Output:
     if not opening:  # a note that there is nothing has no caption, and needs no badge
         return output
     style, end, text = after.partition(">")
+    text, closing, rest = text.partition("</figcaption>")  # only the caption: a script may follow, with ` of its own
     text = re.sub("`([^`]+)`", r"<code>\1</code>", text)
     return Output(
-        html=f"{before}{opening}{style}{end}{origins.badge(words)}{text}",
+        html=f"{before}{opening}{style}{end}{origins.badge(words)}{text}{closing}{rest}",
         plain=f"[{', '.join(words)}] {output.bundle['text/plain']}",
     )

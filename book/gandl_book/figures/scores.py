@@ -62,7 +62,7 @@ def accuracy_plot(
     ours = {PUBLISHED[m]: i for i, m in reversed(list(enumerate(methods))) if m in PUBLISHED}
     alone = [] if paper is None else [m for m in dict.fromkeys(paper["method"]) if m not in {*ours, "majority class"}]
     place = ours | {m: len(methods) + k for k, m in enumerate(alone)}
-    rows = [*map(name, methods), *(textwrap.fill(f"paper: {m}", 24) for m in alone)]
+    rows = [*map(name, methods), *(textwrap.fill(f"paper: {m}", 30) for m in alone)]
     figure, grid = canvas(len(panels) * (0.24 * len(rows) + 0.42) + 0.75, len(panels), 1, sharex=True)
     words = []
     for axes, (title, part) in zip(grid[:, 0], panels.items(), strict=True):

@@ -23,6 +23,7 @@ from gandl_lib.plots.page import (
     percent,
     percent_ticks,
 )
+from gandl_lib.plots.words import thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,27 +53,38 @@ def probe_curve(
         stats: n_seen, probe_accuracy, probe_balanced_accuracy; the first row is the network before its first step.
         majority: share of the larger class among the probed sites.
         paper: the published accuracy, from the real screen.
-        longer: n_seen and probe_accuracy of a recorded longer run, drawn behind.
+        longer: n_seen and probe_accuracy of a recorded longer run. It gets a panel of its own, for it is many times as
+            long and began elsewhere.
     """
-    figure, ((axes,),) = canvas(3.3)
+    figure, (panels,) = canvas(3.3, 1, 1 if longer is None else 2, sharey=True)
     x, y = stats["n_seen"] / 1000, stats["probe_accuracy"]
-    levels = {"untrained": (y.iloc[0], GREY, "--"), "majority": (majority, VERMILLION, ":")}
+    levels = {"majority": (majority, VERMILLION, ":")}
     levels |= {"paper, real screen": (paper, BLUE, "-.")} if paper is not None else {}
-    if longer is not None:
-        seen = longer["n_seen"] / 1000
-        axes.plot(seen, longer["probe_accuracy"], "D-", color=GREEN, label="the shipped run", markersize=4)
-    axes.plot(x, y, "o-", color=METHODS["gandl"], label="accuracy")
-    axes.plot(
+    panels[0].plot(x, y, "o-", color=METHODS["gandl"], label="accuracy")
+    panels[0].plot(
         x, stats["probe_balanced_accuracy"], "o-", color=SKY, label="balanced accuracy", markersize=3, linewidth=1
     )
-    _probed(axes, levels)
+    _probed(panels[0], levels)
+    panels[0].axhline(y.iloc[0], color=GREY, linestyle="--", linewidth=1.2, label="untrained")
     low = min(majority, y.min(), stats["probe_balanced_accuracy"].min(), 0.5)
-    axes.set_ylim(low - 0.03, 1.01)
-    figure.legend(loc="outside lower center", ncols=2)
+    panels[0].set_ylim(low - 0.03, 1.01)
     figure.alt = (
         f"Accuracy of a linear probe against images seen: {percent(y.iloc[0])} untrained, {percent(y.iloc[-1])} at "
-        f"{stats['n_seen'].iloc[-1]} images, highest {percent(y.max())}; majority rate {percent(majority)}."
+        f"{thousands(stats['n_seen'].iloc[-1])} images, highest {percent(y.max())}; majority rate {percent(majority)}."
     )
+    if longer is not None:
+        seen, reached = longer["n_seen"], longer["probe_accuracy"]
+        panels[1].plot(seen / 1000, reached, "D-", color=GREEN, label="accuracy, shipped run", markersize=4)
+        for level, colour, dash in (*levels.values(), (reached.iloc[0], GREY, "--")):
+            panels[1].axhline(level, color=colour, linestyle=dash, linewidth=1.2)
+        panels[0].set_title("the run of this page")
+        panels[1].set_title("the shipped run (recorded)")
+        _seen(panels[1])
+        figure.alt += (
+            f" The shipped run: {percent(reached.iloc[0])} untrained, {percent(reached.iloc[-1])} at "
+            f"{thousands(seen.iloc[-1])} images."
+        )
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

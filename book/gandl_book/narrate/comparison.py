@@ -122,8 +122,8 @@ def cost_table(cost: pd.DataFrame) -> pd.DataFrame:
         {
             "method": name(row.method),
             "training (minutes)": number(row.minutes, ".1f"),
-            "images seen": number(row.images, ".0f"),
-            "peak memory (MB)": number(row.peak_memory_MB, ".0f"),
+            "images seen": number(row.images, ",.0f"),
+            "peak memory (MB)": number(row.peak_memory_MB, ",.0f"),
             "dimensions": row.dimensions,
             "labels learnt": LEARNT.get(row.labels, row.labels) if isinstance(row.labels, str) else "none",
         }

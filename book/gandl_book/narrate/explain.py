@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from gandl_book.figures.explain import measure_name
 from gandl_lib.plots.page import Output
 from gandl_lib.plots.words import count, listing, points
 
@@ -52,12 +53,12 @@ def beside_axis(effects: pd.DataFrame) -> pd.DataFrame:
     rows = effects[effects["what"].str.startswith("beside ") & ((effects["low"] > 0) | (effects["high"] < 0))]
     change, low, high = (rows[c] / rows["spread"] for c in ("change", "low", "high"))
     words = [f"{c:+.2f} ({a:+.2f} to {b:+.2f})" for c, a, b in zip(change, low, high, strict=True)]
-    compound = rows["what"].str.removeprefix("beside ")
-    return pd.DataFrame({"screen": rows["screen"], "compound": compound, "measure": rows["measure"], "beside": words})
+    compound, measures = rows["what"].str.removeprefix("beside "), rows["measure"].map(measure_name)
+    return pd.DataFrame({"screen": rows["screen"], "compound": compound, "measure": measures, "beside": words})
 
 
 def _names(measures: Iterable[str]) -> str:
-    return listing(list(measures)) or "none"
+    return listing([measure_name(m) for m in measures]) or "none"
 
 
 def _surely(rows: pd.DataFrame) -> dict[str, bool]:

@@ -177,7 +177,7 @@ def _hits(curves: pd.DataFrame, truth: pd.DataFrame | None) -> str:
     called = mine[mine["hit"].astype(bool)]
     each = f"{len(mine)} pairs of compound and cell type"
     suspicious = int(mine["suspicious"].eq(True).sum()) if "suspicious" in mine else 0
-    kept = f" {count(suspicious, 'pair')} that would be hits by efficacy alone are set aside as suspicious."
+    kept = f" Set aside as suspicious, though efficacy alone would call it a hit: {count(suspicious, 'pair')}."
     if truth is None:
         return f"{name(METHOD)} calls {count(len(called), 'hit')} among {each}.{kept}"
     both = mine.merge(truth, on=["cell_type", "compound"], suffixes=("", "_true"))
@@ -222,7 +222,7 @@ def what_this_is(made: Mapping[str, Any]) -> Output:
     """Whether the numbers come from simulated or real images, and from how much training (provenance.json)."""
     one = made["methods"].get(METHOD, {})
     seen = (
-        f"trained on {one['n_seen']} images in {one['minutes']:.3g} minutes"
+        f"trained on {one['n_seen']:,} images in {one['minutes']:.3g} minutes"
         if one.get("minutes")
         else "not trained here"
     )

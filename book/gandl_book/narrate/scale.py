@@ -34,7 +34,7 @@ def cost_of_screen(cost: pd.DataFrame, sites: int) -> Output:
             "parameter `crops_per_second`."
         )
     return say(
-        f"At these rates, {sites} sites take {_times(by_stage.loc['shard'], 'core')} to pack, and",
+        f"At these rates, {sites:,} sites take {_times(by_stage.loc['shard'], 'core')} to pack, and",
         f"{_times(by_stage.loc['embed'], 'device' if yours else 'core')} to embed. {source}",
         "Both are divided by the number of devices, as no site waits for another. Training is not in it: it costs what",
         "one chooses to show it.",
@@ -47,7 +47,7 @@ def plan(table: pd.DataFrame) -> Output:
     for name, rows in table.groupby("screen", sort=False):
         sizes = [f"{_time(r.hours)} on {_size(r.nodes, r.gpus)} ({WAITS[r.bottleneck]})" for r in rows.itertuples()]
         first = rows.iloc[0]
-        said.append(f"**{name}**, {first['sites']} sites: {listing(sizes)}, for about ${first['price']:,.0f}.")
+        said.append(f"**{name}**, {first['sites']:,} sites: {listing(sizes)}, for about ${first['price']:,.0f}.")
     no_gpu = "**No GPU was measured, so none is in it**: the nodes' cores embed. " if (table["gpus"] == 0).all() else ""
     return say(
         *said,

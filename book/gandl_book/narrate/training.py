@@ -11,19 +11,27 @@ import pandas as pd
 
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, VERDICTS, Score, explained, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import LEARNT, listing, percent, points, say, spread
+from gandl_lib.plots.words import LEARNT, listing, percent, points, say, spread, thousands
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def probe(stats: pd.DataFrame, n_wells: int) -> Output:
-    """What training did to the linear probe, first tick (untrained) against last.
+def probe(stats: pd.DataFrame, n_wells: int, longer: pd.DataFrame | None = None) -> Output:
+    """What training did to the linear probe, first tick (untrained) against last; and of a longer run, if there is one.
 
     Args:
         stats: of stats.jsonl.
         n_wells: wells that the probe tests on, for how far chance alone would move it.
+        longer: of a recorded run, n_seen and probe_accuracy.
     """
+    text = [f"**The run of this page:** {_probed(stats, n_wells)}"]
+    if longer is not None:
+        text.append(f"**The shipped run, which the next chapters use:** {_probed(longer, n_wells)}")
+    return points(*text)
+
+
+def _probed(stats: pd.DataFrame, n_wells: int) -> str:
     first, last, best = stats["probe_accuracy"].iloc[0], stats["probe_accuracy"].iloc[-1], stats["probe_accuracy"].max()
     half = [_by_chance(p, n_wells) for p in (first, last)]
     before, after = (Score(p, p - h, p + h, n_wells) for p, h in zip((first, last), half, strict=True))
@@ -33,10 +41,11 @@ def probe(stats: pd.DataFrame, n_wells: int) -> Output:
         BELOW: "**Training has made the features worse** for this purpose than the architecture's random ones.",
     }[verdict(after, before)]
     at = stats.loc[stats["probe_accuracy"].idxmax(), "n_seen"]
-    return say(
-        f"Before its first step the network's features give {percent(first)}; after {stats['n_seen'].iloc[-1]:.0f}",
-        f"images {percent(last)} (highest {percent(best)}, at {at:.0f}). With about {n_wells} test wells, chance alone",
-        f"moves a single point by ± {100 * max(half):.0f} points. {outcome}",
+    return (
+        f"before its first step the network's features give {percent(first)}; after "
+        f"{thousands(stats['n_seen'].iloc[-1])} images {percent(last)} (highest {percent(best)}, at {thousands(at)}). "
+        f"With about {n_wells} test wells, chance alone moves a single point by ± {100 * max(half):.0f} points. "
+        f"{outcome}"
     )
 
 
@@ -57,9 +66,9 @@ def precisions(curves: pd.DataFrame) -> Output:
     )
     fp32, bf16 = (percent(by[precision].iloc[-1]) for precision in ("fp32", "bf16"))
     return say(
-        f"After {by.index[-1]} images bf16 reads {bf16} and fp32 {fp32}; over all {len(by)} points bf16 lies",
-        f"{100 * abs(apart):.1f} points {'below' if apart < 0 else 'above'} on average (chance: ± {100 * chance:.0f}",
-        f"points a point). {outcome}",
+        f"After {thousands(by.index[-1])} images bf16 reads {bf16} and fp32 {fp32}; over all {len(by)} points bf16",
+        f"lies {100 * abs(apart):.1f} points {'below' if apart < 0 else 'above'} on average",
+        f"(chance: ± {100 * chance:.0f} points a point). {outcome}",
     )
 
 
