@@ -239,6 +239,11 @@ table(
 )
 
 # %% [markdown]
+# A plan is a promise under assumptions: wells scatter independently, and curves have slope 1. On four simulated screens GAN-DL
+# gave an EC50 for 78 % of the effective compounds where 70 % were planned, but was off by a factor of 2.5 where 1.8 was
+# promised, and 87 % of its intervals held the truth (`benchmarks/planning.py`).
+
+# %% [markdown]
 # ## Real cells
 #
 # BBBC013 again (chapter 10): two drugs that both work, nine doses, four wells each, sixteen C- wells on one plate. Which doses does each

@@ -172,7 +172,7 @@ class Cluster:
         process = self.processes.pop(name)
         process.send_signal(how)
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

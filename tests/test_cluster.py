@@ -197,10 +197,11 @@ def test_a_full_disk_is_named_and_the_next_run_ends_in_the_same_bits(cluster, tm
 
 
 def test_a_controller_that_is_restarted(cluster, tmp_path, undisturbed):
+    """As an administrator does it: one killed in the seconds before it writes its state forgets that a job runs."""
     folder = project(tmp_path / "project")
     process = submit(cluster, folder, TARGET)
     running(cluster, process)
-    cluster.kill("slurmctld")
+    cluster.kill("slurmctld", signal.SIGTERM)
     time.sleep(3)
     cluster.start_controller()
     assert process.wait(PATIENCE_S) == 0
