@@ -2,7 +2,7 @@
 #
 #     snakemake --cores all --config profile=quick            all of it
 #     snakemake --cores all --config profile=quick tables     as far as results/quick/*.csv
-#     snakemake --cores all results/quick/runs/gandl/weights.safetensors
+#     snakemake --cores all results/quick/runs/gandl-live/weights.safetensors
 #
 # A job runs again when the content of an input, its command or its parameters changed. Its inputs hold the library files
 # that its result depends on, found by following imports (`sources`), so that work on one stage leaves the others alone.
@@ -258,11 +258,14 @@ def method_of(w):
     return METHODS[w.method].get("method", w.method)
 
 
+# What has weights already, or nothing to learn, is not trained because a chapter would also look at a run.
 rule train:
     input:
         f"{R}/shards/screen.zarr/zarr.json",
         TRAIN_SRC,
         lambda w: sources.method(method_of(w)),
+    wildcard_constraints:
+        method="|".join(m for m in METHODS if "images" in METHODS[m]) or "none",
     output:
         f"{R}/runs/{{method}}/weights.safetensors",
     params:
