@@ -72,17 +72,14 @@ def test_a_share_of_draws_is_that_of_the_whole_whatever_its_layout():
 STEPS = 2
 
 
-def trained(store, run, *launcher: str, devices: int = 1) -> tuple[dict, list[dict]]:
+def trained(store, run, devices: int = 1) -> tuple[dict, list[dict]]:
     """Weights and log after `STEPS` steps."""
-    command = [*(launcher or [sys.executable]), "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
+    command = [sys.executable, "-m", "gandl_lib.cli", "train", "gandl", str(store), str(run)]
     options = ["--preset", "tiny", "--images", str(8 * STEPS), "--ticks", "1", "--accelerator", "cpu"]
     options += ["--devices", str(devices), "--threads", "1"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "srun" not in done.stderr, done.stderr
     return checkpoints.read(run / "weights.safetensors")[0], train.read_stats(run)
-
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def test_two_processes_train_the_weights_of_one(make_screen, tmp_path, monkeypatch):
@@ -96,14 +93,13 @@ def test_two_processes_train_the_weights_of_one(make_screen, tmp_path, monkeypat
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
     expected, logged = trained(store, tmp_path / "one")
-    for launcher in ([], TORCHRUN):
-        found, log = trained(store, tmp_path / f"two{len(launcher)}", *launcher, devices=2)
-        assert found.keys() == expected.keys()
-        for name in expected:
-            torch.testing.assert_close(found[name], expected[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
-        assert [line["n_seen"] for line in log] == [0, 8 * STEPS]
-        for name in ("loss_d", "loss_g", "r1", "lipschitz", "path_length", "logit_real"):
-            assert log[-1][name] == pytest.approx(logged[-1][name], rel=1e-4, abs=1e-6), name
+    found, log = trained(store, tmp_path / "two", devices=2)  # torchrun and srun: tests/test_cluster.py
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
+    assert [line["n_seen"] for line in log] == [0, 8 * STEPS]
+    for name in ("loss_d", "loss_g", "r1", "lipschitz", "path_length", "logit_real"):
+        assert log[-1][name] == pytest.approx(logged[-1][name], rel=1e-4, abs=1e-6), name
 
 
 ALONE = {
