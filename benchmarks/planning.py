@@ -25,7 +25,7 @@ from gandl_lib import files, profiles
 from gandl_lib.evaluate import dose_response, planning
 from gandl_lib.evaluate.axes import efficacy
 
-METHODS = ("gandl", "gandl-random", "intensity")
+METHODS = ("gandl", "gandl-random", "intensity", "cell-count")
 CELL_TYPE = "HRCE"
 
 
@@ -73,7 +73,7 @@ def main(args: Args) -> None:
             continue
         plan, all_found = pd.DataFrame(plans), pd.concat(found)
         got = all_found.dropna(subset="ec50_uM")
-        fold = (got["ec50_high"] / got["ec50_low"].where(got["ec50_low"] > 0, 0)).fillna(np.inf)
+        fold = got["ec50_high"] / got["ec50_low"]  # infinite where an end is open
         inside = got["ec50_uM_true"].between(got["ec50_low"], got["ec50_high"])
         rows.append(
             {

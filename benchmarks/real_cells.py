@@ -94,7 +94,7 @@ def layers(method: torch.nn.Module, store: Shards) -> dict[str, np.ndarray]:
             read = {"": method.embed(images)}
         else:
             maps = method.discriminator.maps(method.see(crop_grid(images, size, per_side(store))))
-            read = {f"block {k}": torch.cat([m.mean((2, 3)), m.std((2, 3))], 1) for k, m in enumerate(maps, 1)}
+            read = {f"block {k}": method.discriminator.read([m], "blocks") for k, m in enumerate(maps, 1)}
             read["all blocks"] = torch.cat(list(read.values()), dim=1)
             read["penultimate"] = method.discriminator.read(maps, "penultimate")
         for layer, x in read.items():

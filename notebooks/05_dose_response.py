@@ -316,7 +316,8 @@ table(
 # two kinds are put side by side; read the order of doses, not the digits. Two controls of that plate are dim.
 
 # %% tags=["hide-input"]
-at_hand = [profiles.read(path) for path in {profiles_h5ad, Path(published or profiles_h5ad).absolute()}]
+paths = dict.fromkeys(Path(path).absolute() for path in (profiles_h5ad, published) if path)  # alone, they are one
+at_hand = [profiles.read(path) for path in paths]
 table(
     narrate.plate25(paper("plate25"), efficacy, at_hand),
     "HRCE-1 plate 25: what others measured (`book/reference/README.md`), and this build. A dash where ours cannot say.",

@@ -77,8 +77,8 @@ counts, summary, real_counts, real_summary = map(narrate.read, (counts, summary,
 #
 # The stains are the same five; RxRx1's sixth, for mitochondria, is left out. Hepatocytes, vessel walls, retina and bone: HEPG2,
 # HUVEC, RPE, U2OS. Real ones are told apart by means and variances of their pixels almost without an error (below, where this
-# build has them), and an exam that every method passes measures none. So the simulated ones are drawn at a fifth of their
-# natural distance from one another.
+# build has them), and an exam that every method passes measures none. So the simulated ones are drawn so near
+# to one another that these statistics fail now and then: a harder exam, and no likeness of real cell types.
 
 # %% tags=["hide-input"]
 show(figures.cell_types(Shards(store)), "A site of each unseen cell type (simulated).") if store else None

@@ -359,6 +359,8 @@ def test_a_shape_needs_doses_and_wells():
     assert shape(c, c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "rising", "the controls know the spread"
     assert shape(c, -c, np.random.default_rng(0).normal(-1, 0.1, 20)) == "falling"
     assert shape(c, c, np.random.default_rng(0).normal(-1, 10, 20)) == "flat"
+    c, e = _wells(COURSES["bell"], 0.2)
+    assert shape(1000 * c, 3 * e) == shape(c, e) == "bell"
 
 
 @pytest.mark.parametrize("course", COURSES)
@@ -368,8 +370,6 @@ def test_a_well_a_dose_has_its_shape_by_the_spread_of_controls(course):
     controls = np.random.default_rng(1).normal(-1, 0.15, 33)
     found = [shape(c, COURSES[course](c) + np.random.default_rng(k).normal(0, 0.15, 8), controls) for k in range(40)]
     assert found.count(course) >= 32
-    c, e = _wells(COURSES["bell"], 0.2)
-    assert shape(1000 * c, 3 * e) == shape(c, e) == "bell"
 
 
 # ---- few wells ----

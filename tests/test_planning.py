@@ -41,6 +41,10 @@ def test_the_spread_is_that_between_wells():
     few = make_profiles(plates={"HRCE": 1}, roles={"C+": 4, "C-": 4})
     with pytest.raises(ValueError, match="cannot be told from 1 C- wells .* Give --spread instead"):
         spread_of(few)
+    blind = p.copy()
+    blind.X = np.random.default_rng(1).normal(size=p.shape).astype(np.float32)  # alike; one draw in three is in order
+    with pytest.raises(ValueError, match="has no scale.*do not come in order"):
+        spread_of(blind)
 
 
 def test_more_of_everything_shows_smaller_effects_and_few_controls_none():

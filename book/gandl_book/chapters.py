@@ -235,10 +235,10 @@ def _rows_of_real_screen(settings: Mapping[str, Any], results: Path) -> list[Pat
     """Profiles of the profile's own rows, in order; none of a simulated screen, or, aloud, where one is not made."""
     if "folder" not in settings["screen"]:
         return []
-    paths = {method: results / "profiles" / f"{method}.h5ad" for method in settings["methods"]}
-    there = {method: path for method, path in paths.items() if path.is_file()}
-    # Rows of ImageNet networks are left out where their weights cannot be had.
-    if lacking := [method for method in paths if method not in there and not method.startswith("imagenet")]:
+    rows = settings["methods"]
+    there = {row: path for row in rows if (path := results / "profiles" / f"{row}.h5ad").is_file()}
+    # As in the Snakefile: rows of ImageNet networks are left out where their weights cannot be had.
+    if lacking := [r for r, s in rows.items() if r not in there and not s.get("method", r).startswith("imagenet")]:
         print(f"{results} has no profiles of {', '.join(lacking)}, so the published profiles are judged alone.")
         return []
     return list(there.values())

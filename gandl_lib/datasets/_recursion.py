@@ -181,9 +181,12 @@ def complete(
     """
     kinds: list[Kind | None] = []
     reasons: list[str | None] = []
+    first: list[str] = []
     for row in tqdm(wells.itertuples(), f"checking {root.name}", len(wells), unit="site", delay=2, leave=False):
         kind = reason = None
-        for name in names(row):
+        mine = names(row)
+        first.append(mine[0])
+        for name in mine:
             try:
                 this = look(name)
             except ValueError as error:
@@ -196,7 +199,7 @@ def complete(
         kinds.append(None if reason else kind)
         reasons.append(reason)
 
-    return part(root, wells, [names(row)[0] for row in wells.itertuples()], kinds, reasons)
+    return part(root, wells, first, kinds, reasons)
 
 
 def part(

@@ -50,7 +50,13 @@ def spread_of(profiles: AnnData, normalisation: str = "all", seed: int = 0) -> f
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(no axis|do not lie in order)")  # the error below says so
         table = efficacy(profiles, normalisation, seed)
-    unseen = table[(table["role"] == "C-") & (table["split"] == "test")].dropna(subset="efficacy")
+    unseen = table[(table["role"] == "C-") & (table["split"] == "test")]
+    if len(unseen) and unseen["efficacy"].isna().all():
+        raise ValueError(
+            "The spread of wells has no scale: there is no axis through these profiles, or controls that it was not "
+            "fitted on do not come in order along it. Give --spread instead."
+        )
+    unseen = unseen.dropna(subset="efficacy")
     plates = unseen.groupby(["cell_type", "plate_id"], observed=True)["efficacy"]
     free = (plates.count() - 1).sum()
     if free < 1:

@@ -38,7 +38,10 @@ def leaks(position: pd.DataFrame, zones: pd.DataFrame, sites: pd.DataFrame) -> O
         f"A machine that knows the row and column of a well, and no image, reaches **{score}** with {split}s held out."
         for split, score in alone.items()
     ]
-    alike = {ZONE: "half of the C- wells or more lie farthest out", SITE: "no well here has two sites"}
+    alike = {
+        ZONE: "there are no C- wells, or half of them or more lie farthest out",
+        SITE: "no well here has two sites, each with a profile",
+    }
     for (task, why), rows in zip(alike.items(), (zones, sites), strict=True):
         if rows.empty:
             sentences.append(f"**{task}**: not asked, for {why}.")
