@@ -13,6 +13,9 @@ export PATH := $(BIN):$(PATH)
 # Each would otherwise print a warning at every notebook that is executed.
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# pip leaves the environment uncompiled. Where Python may not keep what it compiles, each of a few hundred processes would
+# compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help book test test-long test-cluster test-store lint bench lock notebooks kernels bundle sphinx clean
 
