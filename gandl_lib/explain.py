@@ -38,7 +38,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from gandl_lib import cells, checkpoints, files
-from gandl_lib.embed import open_method
+from gandl_lib.embed import open_method, resample
 from gandl_lib.evaluate import axes, bootstrap
 from gandl_lib.methods import Method
 from gandl_lib.shards import Shards
@@ -293,16 +293,17 @@ def _kept(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays:
 
 
 def real_crops(
-    store: Shards, method: Method, obs: pd.DataFrame, n_wells: int, per_side: int = 3
+    store: Shards, method: Method, obs: pd.DataFrame, n_wells: int, per_side: int = 3, pixel_um: float | None = None
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Crops in [-1, 1] of one site of each of up to `n_wells` wells in `obs`, and the well of each."""
+    """Crops in [-1, 1] of one site of each of up to `n_wells` wells in `obs`, and the well of each.
+
+    They are brought to pixels of `pixel_um`, as for profiles, so that a network sees cells as large as it knows them.
+    """
     sites = obs.drop_duplicates("well_id")
     sites = sites.iloc[np.unique(np.linspace(0, len(sites) - 1, min(n_wells, len(sites))).astype(int))]
     at = {site: i for i, site in enumerate(store.wells["site_id"])}
-    crops = [
-        crop_grid(scale(store.read(at[site])[None], store.limits), method.crop_px, per_side)
-        for site in sites["site_id"]
-    ]
+    images = (scale(store.read(at[site])[None], store.limits) for site in sites["site_id"])
+    crops = [crop_grid(resample(image, store.pixel_um, pixel_um), method.crop_px, per_side) for image in images]
     return torch.cat(crops), np.repeat(sites["well_id"].to_numpy(), per_side**2)
 
 
@@ -349,6 +350,7 @@ def explain(
         width = method.embed(torch.zeros(1, len(store.channels), method.crop_px, method.crop_px)).shape[1]
     if width != profiles.n_vars:
         raise ValueError(f"profiles have {profiles.n_vars} features, {source} gives {width}; embed with this network.")
+    pixel_um = checkpoints.read(_weights(source))[1].get("pixel_um") or store.pixel_um
     axis, cell_type = fit_axis(profiles, cell_type, seed)
     obs = profiles.obs
     control = obs["role"].isin(["C+", "C-"]).to_numpy() & (obs["cell_type"] == cell_type).to_numpy()
@@ -367,11 +369,11 @@ def explain(
 
     def measured(x: torch.Tensor) -> pd.DataFrame:
         low, high = store.limits[:, 0, None, None], store.limits[:, 1, None, None]
-        return measure((x.numpy().clip(-1, 1) + 1) / 2 * (high - low) + low, store.channels, store.pixel_um)
+        return measure((x.numpy().clip(-1, 1) + 1) / 2 * (high - low) + low, store.channels, pixel_um)
 
     def of_wells(name: str, some: pd.DataFrame, n_wells: int) -> pd.DataFrame:
         def look() -> Arrays:
-            crops, wells = real_crops(store, method, some, n_wells)
+            crops, wells = real_crops(store, method, some, n_wells, pixel_um=pixel_um)
             return {"well": wells.astype(str), **_columns(measured(crops))}
 
         return pd.DataFrame(_kept(folder, name, look)).set_index("well")
@@ -404,7 +406,7 @@ def explain(
     for name in difference.index:
         rng, sides = np.random.default_rng(seed), [by_role[r][name].dropna().to_numpy() for r in ("C+", "C-")]
         if min(map(len, sides)) > 1:
-            drawn = [np.subtract(*(rng.choice(x, len(x)).mean() for x in sides)) for _ in range(1000)]
+            drawn = [np.subtract(*(x[rng.integers(len(x), size=len(x))].mean() for x in sides)) for _ in range(1000)]
             ends = np.quantile(drawn, [0.025, 0.975])
             rows.append((cell_type, "real", name, difference[name], *ends, spread[name], sum(map(len, sides))))
 
@@ -416,7 +418,7 @@ def explain(
             files.unclaim(folder, RECORD)  # what is refused has nothing to go on with
         raise
     start = torch.tensor(w[:images], dtype=torch.float32)
-    crops, _ = real_crops(store, method, mine[mine["role"] == "C-"], max(2, invert_images // 4), 2)
+    crops, _ = real_crops(store, method, mine[mine["role"] == "C-"], max(2, invert_images // 4), 2, pixel_um)
     inverted = invert(method, crops[:invert_images], seed=seed, state=folder and folder / "inverting.safetensors")
     moves, pictures = [], []
     for what, styles_, step in (
