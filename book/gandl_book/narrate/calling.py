@@ -179,7 +179,7 @@ def cells_as_replicates(table: pd.DataFrame, controls: int = 32, replicates: int
     )
     return say(
         "Cells of a well share its plate, its place and its pipette. A test that counts them as replicates "
-        f"(Kolmogorov-Smirnov's of each feature, corrected for their number) calls, of what does nothing, {rates}, "
+        f"(Welch's t of each feature, corrected for their number) calls, of what does nothing, {rates}, "
         f"instead of {100 * ALPHA:g} %. So wells are permuted here, with all their cells."
     )
 
