@@ -279,6 +279,13 @@ narrate.real_source(bool(on_plate))
 # %% tags=["hide-input"]
 table(narrate.real_doses(real), "Doses called hits (q < 0.05) of each drug, and the lowest of them.", of=real)
 
+# %% tags=["hide-input"]
+cells = recorded("hits_bbbc013_cells")
+table(narrate.real_doses(cells), "The same of 22,132 single cells of this plate. Recorded.", of=cells)
+
+# %% tags=["remove-input"]
+narrate.means_or_clouds(cells)
+
 # %% [markdown]
 # ## What to take
 
