@@ -13,6 +13,7 @@ from gandl_book.narrate.calling import (
     clouds_against_means,
     error_rates,
     floors,
+    means_or_clouds,
     power_table,
     real_doses,
     real_source,

@@ -179,7 +179,7 @@ def cells_as_replicates(table: pd.DataFrame, controls: int = 32, replicates: int
     )
     return say(
         "Cells of a well share its plate, its place and its pipette. A test that counts them as replicates "
-        f"(Kolmogorov-Smirnov's of each feature, corrected for their number) calls, of what does nothing, {rates}, "
+        f"(Welch's t of each feature, corrected for their number) calls, of what does nothing, {rates}, "
         f"instead of {100 * ALPHA:g} %. So wells are permuted here, with all their cells."
     )
 
@@ -302,3 +302,25 @@ def real_doses(table: pd.DataFrame) -> pd.DataFrame:
             row[f"{drug}, {unit}"] = f"{len(hit)} of {len(part)}, from {hit.min():.3g}" if len(hit) else "none"
         rows.append(row | {"smallest p": f"{one['p_floor'].min():.2g}"})
     return pd.DataFrame(rows)
+
+
+def means_or_clouds(table: pd.DataFrame) -> Output:
+    """On single cells of a real plate: doses found by the distance of wells' means, and by clouds of cells."""
+    hit = table[table["hit"].astype(bool)].groupby(["method", "caller"]).size()
+    said = []
+    for method in table["method"].unique():
+        by_clouds = {c: int(hit.get((method, c), 0)) for c in OF_CELLS}
+        clouds = listing(f"{c} {n}" for c, n in by_clouds.items())
+        said.append(f"{name(method)}: {DEFAULT} of the means {hit.get((method, DEFAULT), 0)}, {clouds}")
+    n = len(table[["compound", "concentration_uM"]].drop_duplicates())
+    more = [
+        name(m)
+        for m in table["method"].unique()
+        if max(hit.get((m, c), 0) for c in OF_CELLS) > hit.get((m, DEFAULT), 0)
+    ]
+    verdict = (
+        f"**Clouds find more doses than means by {listing(more)}.**"
+        if more
+        else "**Nowhere does looking at whole clouds find more doses than the distance of their means.**"
+    )
+    return say(f"Of {n} doses of both drugs are found, {'; '.join(said)}.", verdict)
