@@ -471,10 +471,11 @@ def explain(
         raise ValueError(f"intervals need at least 16 images; found {images}.")
     options = {"cell_type": cell_type, "compound": compound, "images": images, "seed": seed}
     kept = files.partial_path(out.with_suffix(""))
-    effects, moves, pictures = explaining.explain(source, Shards(shards), tables.read(embedded), folder=kept, **options)
+    found = explaining.explain(source, Shards(shards), tables.read(embedded), folder=kept, **options)
+    effects, moves, pictures, real = found
     write_table(moves, out.with_name(f"{out.stem}_moves.csv"))
     with files.replacing(out.with_suffix(".npz")) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, pictures=pictures)
+        np.savez_compressed(file, pictures=pictures, real=real)
     write_table(effects, out)
     files.unclaim(kept, explaining.RECORD)
 

@@ -318,7 +318,7 @@ def explain(
     invert_images: int = 32,
     seed: int = 0,
     folder: Path | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, np.ndarray]:
     """What changes along the axis, between real controls, along a control direction, and by a compound beside it.
 
     Args:
@@ -332,8 +332,9 @@ def explain(
     Returns:
         Table with the columns `HEADER`; a table of what the moves did to the score and to the images' identity, with
         `what`, `score_before`, `score_after`, `predicted`, `identity` (share of moved images whose nearest among the
-        unmoved, in features beside the axis, is their own), `length_sd`; and pictures (rows, 5, C, R, R) in [-1, 1] of
-        drawn, then inverted cells, at -1, -0.5, 0, 0.5, 1.
+        unmoved, in features beside the axis, is their own), `length_sd`; pictures (rows, 5, C, R, R) in [-1, 1] of
+        three drawn, then up to three inverted cells, at -1, -0.5, 0, 0.5, 1; and (n, C, R, R), the real cells that were
+        inverted to these last.
 
     Raises:
         ValueError: see `open_generator`, `fit_axis`, `learn_direction`, or profiles of other sites or features; or a
@@ -440,7 +441,8 @@ def explain(
         share = (found.index.astype(str).map(on).to_numpy() + 1) / 2
         add(f"beside {compound}", found - by_role["C-"].mean() - np.outer(share, difference))
     names = ["what", "score_before", "score_after", "predicted", "identity", "length_sd"]
-    return pd.DataFrame(rows, columns=HEADER), pd.DataFrame(moves, columns=names), np.concatenate(pictures)
+    real = crops[: len(pictures[-1])].numpy()
+    return pd.DataFrame(rows, columns=HEADER), pd.DataFrame(moves, columns=names), np.concatenate(pictures), real
 
 
 def _columns(table: pd.DataFrame) -> Arrays:

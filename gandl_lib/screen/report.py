@@ -26,9 +26,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from gandl_lib import profiles
-from gandl_lib.plots import axes, doses, images, maps, page, plates, sentences, words
+from gandl_lib.plots import axes, doses, images, maps, page, plates, sentences, strips, words
 from gandl_lib.plots.page import Output
-from gandl_lib.screen import quality
+from gandl_lib.screen import quality, strip
 from gandl_lib.shards import Shards
 from gandl_lib.wells import place
 
@@ -72,7 +72,7 @@ def render(out: Path, shards: Shards, notes: Sequence[str] = ()) -> str:
             "In short": _short(tables, shards, made),
             "What was found": _found(tables, shards),
             "Plates": _plates(tables, shards),
-            "Controls": _controls(tables),
+            "Controls": [*_controls(tables), *_strip(tables, shards, made, Path(out))],
             "Hits": _hits(tables, shards),
             "Map of all wells": _map(Path(out)),
             "What the cells look like": _cells(tables, shards),
@@ -253,6 +253,46 @@ def _controls(tables: dict[str, pd.DataFrame]) -> Iterator[Block]:
         paired = tables.get("paired")
         yield Block("said", sentences.separability(tables["separability"], normalisation=how, paired=paired))
         yield Block("said", sentences.held_out_plates(tables["separability"], normalisation=how))
+
+
+def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any], out: Path) -> Iterator[Block]:
+    """Cells on their way from C- to C+, by the generator that was trained on this screen."""
+    found = strip.read(out)
+    if "controls" not in tables or tables["controls"].empty or (found is None and not made["begun"]["weights"]):
+        return
+    yield Block("heading", "Cells from C- to C+")
+    if found is None:
+        yield Block(
+            "text",
+            "The network was brought along, so what its generator draws need not be cells of this screen. Where it is"
+            " trained here (--train), cells that are moved along the axis are shown at this place.",
+        )
+        return
+    if found.why_not:
+        yield Block("text", f"No cells moved along the axis can be shown: {found.why_not}")
+        return
+    yield Block("said", strips.what_changes(found.effects, found.moves))
+    channels, names = tuple(map(_literal, shards.channels)), {"drawn": "drawn", "redrawn": "drawn again"}
+    groups = {names[name]: cells for name, cells in found.groups.items()}
+    real = {names["redrawn"]: found.real}
+    yield _shown(
+        strips.composite_strips(groups, real, channels, shards.pixel_um, shards.simulated),
+        "Cells moved along the axis, a row each: some that the generator made up, and C- cells of the screen (left, as"
+        " they are) that it draws again. All but these on the left are drawings.",
+    )
+    panels = {}
+    for name, title in (("drawn", "A drawn cell"), ("redrawn", "A cell of the screen, drawn again")):
+        figure = strips.axis_strip(found.groups[name][0], channels, shards.pixel_um, title)
+        panels[title] = page.drawing(figure, figure.alt.replace(r"\$", "$"))
+    said = "The first of each, channel by channel; right, the last less the first: red is brighter towards C+."
+    yield Block("html", page.choice_html(panels, "Cell", said))
+    yield from _table(
+        strips.change_table(found.effects),
+        "What changes beyond chance between C- and C+ wells, or in cells drawn along the axis; in standard deviations"
+        " of small crops of C- wells, with 95 % intervals. All measures are in axis_effects.csv.",
+    )
+    yield Block("text", "What to distrust in these pictures:")
+    yield Block("said", strips.what_to_distrust(found.moves, made["methods"][METHOD]["n_seen"]))
 
 
 def _hits(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:

@@ -6,6 +6,7 @@
     OUT/embeddings/<method>.h5ad        a row a site, as embedded
     OUT/profiles.h5ad                   a row a well, normalised per plate
     OUT/*.csv                           the tables; which ones depends on what the screen has
+    OUT/axis_cells.npz                  cells moved from C- to C+, where the network was trained here (see `strip`)
     OUT/provenance.json
     OUT/report.html                     written last
 
@@ -37,7 +38,7 @@ from gandl_lib import train as training
 from gandl_lib.datasets import own
 from gandl_lib.evaluate import axes, dose_response, hits, paired, separability
 from gandl_lib.methods import METHODS
-from gandl_lib.screen import quality, report
+from gandl_lib.screen import quality, report, strip
 from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.wells import merge_doses
@@ -162,6 +163,8 @@ def screen(
     if "cell_count" not in embedded[METHOD].obs:
         first = f"the first channel, {shards.channels[0]}, is not called a nuclear stain"
         notes.append(f"Cells were not counted, for {first}: a compound that kills is known by other signs alone.")
+    if network is None:
+        strip.make(source, shards, embedded[METHOD], out, seed)
     _provenance(embedded, out, seed)
     path = out / "report.html"
     files.write(path, report.render(out, shards, notes))

@@ -6,7 +6,7 @@ A module a topic; what chapters, reports and tests use is here by its name.
 from gandl_book.figures.axes import axes_of_all, axes_plot, ranking
 from gandl_book.figures.calling import called_by_all, false_positives, power_by_design, power_by_effect
 from gandl_book.figures.doses import ec50_plot
-from gandl_book.figures.explain import axis_effects, axis_strip
+from gandl_book.figures.explain import axis_effects
 from gandl_book.figures.images import beside_real, cell_types, samples, site_grid
 from gandl_book.figures.mechanisms import drawn_cells, drug_sites, exam, latent_effect, real_training, segmented
 from gandl_book.figures.paradigms import (

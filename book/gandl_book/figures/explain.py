@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gandl_lib.plots.images import picture, shown
-from gandl_lib.plots.page import BLACK, GREY, canvas, drawn, empty
+from gandl_lib.plots.page import BLACK, GREY, canvas, drawn
+from gandl_lib.plots.strips import measure_name
 
 _KINDS = {"real": (BLACK, "o"), "generated": ("#D55E00", "s"), "control": (GREY, "x")}
 _WORDS = {
@@ -17,33 +15,6 @@ _WORDS = {
     "generated": "drawn cells, +1 less -1",
     "control": "drawn, control direction",
 }
-
-
-def measure_name(measure: str) -> str:
-    """How a measure of `gandl_lib.explain.measure` is called: without its unit, for changes are given in deviations."""
-    return measure.removesuffix("_um").removesuffix("_um2").replace("_", " ")
-
-
-@drawn
-def axis_strip(images: np.ndarray | None, channels: Sequence[str]) -> Figure:
-    """One cell moved along the axis, a row a channel, and its last less its first. images: (5, C, R, R) in [-1, 1]."""
-    if images is None:
-        return empty("No strip in this build: its controls set no axis, or its generator does not move along it.")
-    images = shown(images)
-    figure, grid = canvas(1.2 * len(channels), len(channels), len(images) + 1)
-    for row, (axes_row, channel) in enumerate(zip(grid, channels, strict=True)):
-        for axes, image, place in zip(axes_row, images[:, row], np.linspace(-1, 1, len(images)), strict=False):
-            picture(axes, image)
-            if row == 0:
-                axes.set_title(f"{place:+g}", fontsize=9)
-        axes_row[-1].imshow(images[-1, row] - images[0, row], cmap="RdBu_r", vmin=-0.3, vmax=0.3)
-        axes_row[-1].set(xticks=[], yticks=[])
-        axes_row[0].set_ylabel(channel)
-    grid[0, -1].set_title("difference", fontsize=9)
-    figure.alt = (
-        f"One generated cell moved along the axis from -1 to +1, rows {', '.join(channels)}, and the difference."
-    )
-    return figure
 
 
 @drawn
