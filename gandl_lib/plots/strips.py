@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gandl_lib.plots.images import composite, picture, shown
-from gandl_lib.plots.page import WIDTH, canvas, drawn, empty, maybe_simulated
-from gandl_lib.plots.words import Output, count, hundredths, listing, percent, points, say, thousands
+from gandl_lib.plots.page import PALE, WIDTH, canvas, drawn, empty, maybe_simulated
+from gandl_lib.plots.words import Output, count, hundredths, listing, points, thousands
 
 SAME, AGAINST, MISSED, ONLY = "as in the wells", "the other way", "not drawn", "drawn only"
 STYLEGAN2_CROPS = 25_000_000
@@ -34,14 +34,15 @@ def axis_strip(
     if images is None:
         return empty("No strip in this build: its controls set no axis, or its generator does not move along it.")
     images = shown(images)
-    figure, grid = canvas(1.2 * len(channels), len(channels), len(images) + 1)
+    figure, grid = canvas(WIDTH / (len(images) + 1) * len(channels) + 0.3, len(channels), len(images) + 1)
     for row, (axes_row, channel) in enumerate(zip(grid, channels, strict=True)):
         for axes, image, place in zip(axes_row, images[:, row], np.linspace(-1, 1, len(images)), strict=False):
             picture(axes, image, pixel_um if axes is grid[0, 0] else None)
             if row == 0:
-                axes.set_title(f"{place:+g}", fontsize=9)
+                axes.set_title(_place(place), fontsize=9)
         axes_row[-1].imshow(images[-1, row] - images[0, row], cmap="RdBu_r", vmin=-0.3, vmax=0.3)
         axes_row[-1].set(xticks=[], yticks=[])
+        axes_row[-1].spines[:].set(visible=True, color=PALE)
         axes_row[0].set_ylabel(channel)
     grid[0, -1].set_title("difference", fontsize=9)
     figure.alt = f"{what} moved along the axis from -1 to +1, rows {', '.join(channels)}, and the difference."
@@ -78,15 +79,18 @@ def composite_strips(
         axes_row[0].set_ylabel(label, fontsize=9)
     grid[0, 0].set_title("as it is", fontsize=9)
     for axes, place in zip(grid[0, 1:], np.linspace(-1, 1, n), strict=True):
-        end = {-1: " (C-)", 1: " (C+)"}.get(place, "")
-        axes.set_title(f"{place:+g}{end}", fontsize=9)
-    what = "; ".join(count(len(strips), f"{label} cell") for label, strips in groups.items())
+        axes.set_title(_place(place), fontsize=9)
+    what = " and ".join(f"{len(strips)} {label}" for label, strips in groups.items())
     figure.alt = maybe_simulated(
         simulated,
         f"Colour composites of {', '.join(channels)}: cells moved along the axis in {n} steps from C- to C+, a row "
-        f"each: {what}.",
+        f"each, {what}.",
     )
     return figure
+
+
+def _place(on_axis: float) -> str:
+    return f"{on_axis:+g}" if on_axis else "0"
 
 
 # ---- words ----
@@ -142,41 +146,33 @@ def what_changes(effects: pd.DataFrame, moves: pd.DataFrame) -> Output:
         return f"{hundredths(ways.loc[what, 'reached'])} (from {before} to {after})"
 
     asked = ways.loc["generated", "predicted"]
-    sentences = [
-        f"Asked to move by {asked:g} along the axis of {effects['cell_type'].iloc[0]}, from C- to C+, drawn cells moved"
-        f" by {way('generated')}, and C- cells of the screen that were drawn again by {way('inverted')}."
-    ]
+    moved = f"**How far.** Asked to move by {asked:g} along the axis of {effects['cell_type'].iloc[0]}, from C- to C+,"
+    moved += f" drawn cells moved by {way('generated')}, and C- cells of the screen, drawn again, by {way('inverted')}."
     if ways.loc[["generated", "inverted"], "reached"].min() < asked / 2:
-        sentences.append("**Less than half of the way is not what tells the controls apart.**")
+        moved += " **That is less than half of the way: what tells the controls apart is not in these pictures.**"
     found = verdicts(effects)
     by = {verdict: [m for m, v in found.items() if v == verdict] for verdict in (SAME, AGAINST, MISSED, ONLY)}
     n_real = len(found) - len(by[ONLY])
-    sentence = f"The screen's C+ wells differ from its C- wells beyond chance in {n_real} of "
-    sentence += count(effects["measure"].nunique(), "measure")
+    differ = f"**What changes.** C+ wells differ from C- wells beyond chance in {n_real} of "
+    differ += count(effects["measure"].nunique(), "measure")
     if n_real:
-        shows = [f"change {len(by[SAME])} of them the same way"]
+        same = f"change {len(by[SAME])} of them the same way"
         if by[SAME]:
             change = effects[effects["measure"].isin(by[SAME])].pivot(index="measure", columns="what", values="change")
-            part = percent((change["generated"] / change["real"]).median())
-            shows[0] += f" ({measure_names(by[SAME])}; by {part} of the true difference, in the median)"
-        if by[AGAINST]:
-            shows.append(f"**{len(by[AGAINST])} the other way ({measure_names(by[AGAINST])})**")
-        if by[MISSED]:
-            shows.append(f"**do not show {len(by[MISSED])} ({measure_names(by[MISSED])})**")
-        sentence += f"; drawn cells {listing(shows)}"
-    sentences.append(sentence + ".")
-    if by[ONLY]:
-        control = len(surely(effects[effects["what"] == "control"]))
-        sentences.append(
-            f"**They also change {len(by[ONLY])} that the wells do not ({measure_names(by[ONLY])})**; a direction that"
-            f" should change none changes {control}."
-        )
-    kept = [percent(ways.loc[what, "identity"]) for what in ("generated", "inverted")]
-    sentences.append(
-        f"After the move {kept[0]} of the drawn cells and {kept[1]} of those drawn again are still most like themselves"
-        " in all that the axis does not measure."
+            part = (change["generated"] / change["real"]).median()
+            same += f" ({measure_names(by[SAME])}; by {100 * part:.0f} % of the true difference, in the median)"
+        against = f"{len(by[AGAINST])} the other way" + f" ({measure_names(by[AGAINST])})" * bool(by[AGAINST])
+        missed = f"{len(by[MISSED])} by no more than chance" + f" ({measure_names(by[MISSED])})" * bool(by[MISSED])
+        differ += f". Drawn cells {listing([same, against, missed])}"
+    control = len(surely(effects[effects["what"] == "control"]))
+    only = f"**What is only drawn.** {count(len(by[ONLY]), 'measure')} that the wells do not change; a direction that"
+    only += f" should change none changes {control}."
+    kept = [f"{100 * ways.loc[what, 'identity']:.0f} %" for what in ("generated", "inverted")]
+    itself = (
+        f"**Still itself.** After the move {kept[0]} of the drawn cells and {kept[1]} of those drawn again are most"
     )
-    return say(*sentences)
+    itself += " like themselves in what the axis does not measure."
+    return points(moved, differ + ".", only, itself)
 
 
 def change_table(effects: pd.DataFrame) -> pd.DataFrame:

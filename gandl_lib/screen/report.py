@@ -278,7 +278,8 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
     yield _shown(
         strips.composite_strips(groups, real, channels, shards.pixel_um, shards.simulated),
         "Cells moved along the axis, a row each: some that the generator made up, and C- cells of the screen (left, as"
-        " they are) that it draws again. All but these on the left are drawings.",
+        " they are) that it draws again. All but these are drawings. Above is where a cell was asked to be, C- at -1"
+        " and C+ at +1; how far it came is said above.",
     )
     panels = {}
     for name, title in (("drawn", "A drawn cell"), ("redrawn", "A cell of the screen, drawn again")):
@@ -289,7 +290,9 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
     yield from _table(
         strips.change_table(found.effects),
         "What changes beyond chance between C- and C+ wells, or in cells drawn along the axis; in standard deviations"
-        " of small crops of C- wells, with 95 % intervals. All measures are in axis_effects.csv.",
+        " of small crops of C- wells, with 95 % intervals. All are in axis_effects.csv. Grain: over what length a"
+        " channel varies; spots: how many; ring: how far from the nucleus's edge its light lies; nuclear: how much"
+        " brighter it is in the nucleus than around it.",
     )
     yield Block("text", "What to distrust in these pictures:")
     yield Block("said", strips.what_to_distrust(found.moves, made["methods"][METHOD]["n_seen"]))
