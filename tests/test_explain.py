@@ -14,6 +14,7 @@ from gandl_book import figures, narrate
 from gandl_lib import checkpoints, cli, explain, shards
 from gandl_lib.methods import gandl
 from gandl_lib.nn import stylegan2
+from gandl_lib.plots import strips
 
 TINY = gandl.GANDLConfig(network=gandl.StyleGAN2Config(resolution=32, width_base=64, width_max=8, latent=8), batch=2)
 
@@ -288,3 +289,65 @@ def test_the_chapter_says_what_its_table_says():
     assert "changes 0 (none)" in said
     assert figures.axis_effects(effects, "s").alt.startswith("s: change of 3 measures")
     assert figures.axis_strip(None, ("DNA",)).axes
+
+
+def axis_of(*rows, before=-1.0, after=1.0):
+    """What `explain` returns of measures (what, measure, change, low, high), and of moves."""
+    effects = pd.DataFrame([("HUVEC", *row, 2.0, 9) for row in rows], columns=explain.HEADER)
+    moves = [("generated", before, after, 2.0, 0.5, 0.3), ("control", 0.0, 0.0, 0.0, 1.0, 0.3)]
+    moves.append(("inverted", -1.0, 1.0, 2.0, 0.25, 0.3))
+    names = ["what", "score_before", "score_after", "predicted", "identity", "length_sd"]
+    return effects, pd.DataFrame(moves, columns=names)
+
+
+CHANGES = [("real", m, c, c - 0.5, c + 0.5) for m, c in (("a", 1.0), ("b", 2.0), ("c_um", -4.0), ("d", 0.1))]
+CHANGES += [("generated", m, c, c - 0.1, c + 0.1) for m, c in (("a", 0.2), ("b", -0.2), ("c_um", 0.0), ("d", 0.3))]
+CHANGES += [("control", m, c, c - 0.1, c + 0.1) for m, c in (("a", 0.2), ("b", 0.0))]
+
+
+def test_what_is_drawn_is_flagged_where_it_differs_from_the_wells():
+    effects, moves = axis_of(*CHANGES)
+    table = strips.change_table(effects).set_index("measure")
+    flags = {"c": strips.MISSED, "b": strips.AGAINST, "a": strips.SAME, "d": strips.ONLY}
+    assert table["the generator shows it"].to_dict() == flags and list(table.index) == list(flags)
+    assert table.loc["c", "wells, C+ less C-"] == "-2.00 (-2.25 to -1.75)", "in deviations of crops"
+    assert table.loc["c", "control direction"] is None
+    said = repr(strips.what_changes(effects, moves))
+    assert "differ from C- wells beyond chance in 3 of 4 measures" in said
+    assert "1 of them the same way (a; by 20 % of the true" in said.replace("\N{NO-BREAK SPACE}", " ")
+    assert "1 the other way (b) and 1 by no more than chance (c)" in said
+    assert "1 measure that the wells do not change; a direction that should change none changes 1" in said
+    assert "50 % of the drawn cells and 25 %" in said.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(("before", "after", "far", "begin"), [(-1, 1, True, True), (-9, -8.5, False, False)])
+def test_moves_that_fall_short_and_begin_elsewhere_are_doubted(before, after, far, begin):
+    effects, moves = axis_of(*CHANGES, before=before, after=after)
+    assert ("less than half of the way" in repr(strips.what_changes(effects, moves))) != far
+    doubts = repr(strips.what_to_distrust(moves, 8000))
+    assert ("do not begin at C-" in doubts) != begin
+    assert "dropped in training shows nowhere" in doubts and "8,000 crops" in doubts
+
+
+def test_nothing_that_changes_is_said_to_be_nothing():
+    rows = [(what, "a", 0.0, -1.0, 1.0) for what in ("real", "generated", "control", "inverted")]
+    effects, moves = axis_of(*rows)
+    assert strips.change_table(effects).empty
+    assert "in 0 of 1 measure." in repr(strips.what_changes(effects, moves))
+
+
+def test_a_strip_shows_its_cells_in_the_channels_lights():
+    rng = np.random.default_rng(0)
+    groups = {name: rng.uniform(-1, 1, (2, 5, 2, 8, 8)) for name in ("drawn", "again")}
+    real = rng.uniform(-1, 1, (2, 2, 8, 8))
+    figure = strips.composite_strips(groups, {"again": real}, ("DNA", "ER"), 2.0, True)
+    grid = np.array(figure.axes).reshape(4, 6)
+    lit = [[axes.images[0].get_array() if axes.images else None for axes in row] for row in grid]
+    assert lit[0][0] is None and lit[1][0] is None
+    for row, (name, k) in enumerate((name, k) for name in groups for k in range(2)):
+        for at in range(5):
+            expected = figures.composite(figures.shown(groups[name][k, at]), ("DNA", "ER"))
+            np.testing.assert_allclose(lit[row][at + 1], expected)
+    np.testing.assert_allclose(lit[3][0], figures.composite(figures.shown(real[1]), ("DNA", "ER")))
+    assert [text.get_text() for text in grid[0, 1].texts] == ["5 µm"]
+    assert figure.alt.startswith("Simulated images.") and "2 drawn and 2 again" in figure.alt

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from PIL import Image
 from plates import small, without_controls
 from scipy import ndimage
 
-from gandl_lib import profiles
+from gandl_lib import explain, profiles
 from gandl_lib.plots import sentences as narrate_sentences
-from gandl_lib.screen import quality, report
+from gandl_lib.screen import quality, report, strip
 from gandl_lib.screen import run as screen
 from gandl_lib.shards import Shards
 
@@ -37,6 +38,12 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def be_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(screen, "PRESET", "tiny")
     patch.setattr(screen, "WAYS", 1)
+    patch.setattr(strip, "IMAGES", 8)
+    patch.setattr(strip, "INVERTED", 4)
+    patch.setattr(explain, "N_STYLES", 200)
+    patch.setattr(explain, "invert", partial(explain.invert, steps=10))
+    crops = explain.real_crops
+    patch.setattr(explain, "real_crops", lambda *some, **options: [x[::4] for x in crops(*some, **options)])
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,83 @@ def test_tables_inside_the_page_are_the_tables_beside_it(done):
         assert base64.b64decode(data) == (done / name).read_bytes()
 
 
+def shown_strip(out: Path) -> tuple[str, BeautifulSoup]:
+    """What the report of a folder says and shows of cells moved along the axis."""
+    made = json.loads((out / "provenance.json").read_text())
+    blocks = list(report._strip(report.read_tables(out), Shards(out / "screen.zarr"), made, out))
+    text = " ".join(str(getattr(b.content, "bundle", {}).get("text/plain") or b.content) for b in blocks)
+    return text, BeautifulSoup(text, "html.parser")
+
+
+def test_cells_moved_along_the_axis_stand_beside_the_controls(done):
+    found, page = strip.read(done), BeautifulSoup((done / "report.html").read_text(), "html.parser")
+    section = page.find(id="controls").parent
+    assert "Cells from C- to C+" in [h.text for h in section.find_all("h3")]
+    text = " ".join(section.get_text().split())
+    for what in ("generated", "inverted"):
+        row = found.moves.set_index("what").loc[what]
+        assert f"(from {row['score_before']:.2f} to {row['score_after']:.2f})" in text
+    assert "dropped in training shows nowhere" in text and "has seen 32 crops" in text
+    channels = Shards(done / "screen.zarr").channels
+    drawn, real = found.groups["drawn"], found.real
+    assert drawn.shape == (3, 5, len(channels), 32, 32) and real.shape[1:] == drawn.shape[2:]
+    assert len(found.groups["redrawn"]) == len(real) and not np.array_equal(drawn[:, 0], drawn[:, -1])
+    said = [image["alt"] for image in section.find_all("img")]
+    assert sum("moved along the axis" in alt and ", ".join(channels) in alt for alt in said) == 3
+    sure = found.effects[found.effects["what"].isin(["real", "generated"])]
+    sure = sure[(sure["low"] > 0) | (sure["high"] < 0)]["measure"].nunique()
+    table = next(t for t in section.find_all("table") if "control direction" in t.get_text())
+    assert len(table.find_all("tr")) == 1 + sure
+    assert {"axis_effects.csv", "axis_moves.csv"} <= set(
+        json.loads((done / "provenance.json").read_text())["sha256"]
+    ) and not (done / "axis.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [("noise", "has no scale"), ("stain", "a channel called Hoechst; there are DNA"), ("still", "do not move along")],
+)
+def test_why_no_cells_are_moved_is_said(done, tmp_path, monkeypatch, what, why):
+    out, embedded = tmp_path / "out", profiles.read(done / "embeddings" / "gandl.h5ad")
+    for name in ("controls.csv", "provenance.json"):
+        files_of(out, name, (done / name).read_bytes())
+    if what == "noise":
+        embedded.X = np.random.default_rng(0).standard_normal(embedded.shape).astype(np.float32)
+    elif what == "stain":
+        monkeypatch.setattr(explain.cells, "NUCLEUS", "Hoechst")
+    else:
+        monkeypatch.setattr(explain, "score", lambda method, axis, images: np.zeros(len(images)))
+    shards = Shards(done / "screen.zarr")
+    strip.make(done / "run", shards, embedded, out)
+    assert why in strip.read(out).why_not and not list(out.glob("axis*"))
+    (out / "screen.zarr").symlink_to(done / "screen.zarr")
+    text, page = shown_strip(out)
+    assert f"No cells moved along the axis can be shown: {strip.read(out).why_not}" in text and not page.find("img")
+    monkeypatch.setattr(explain, "explain", None)  # and not asked again
+    strip.make(done / "run", shards, embedded, out)
+
+
+def test_without_both_controls_no_cells_are_moved(tmp_path, monkeypatch):
+    monkeypatch.setattr(explain, "explain", None)
+    pd.DataFrame(columns=quality.CONTROLS_HEADER).to_csv(tmp_path / "controls.csv", index=False)
+    strip.make("run", None, None, tmp_path)
+    assert strip.read(tmp_path) is None
+
+
+def test_parts_of_another_strip_are_refused_and_not_taken_for_a_reason(done, tmp_path):
+    files_of(tmp_path, "controls.csv", (done / "controls.csv").read_bytes())
+    files_of(tmp_path / "axis.partial", explain.RECORD, b'{"seed": 1}')
+    embedded = profiles.read(done / "embeddings" / "gandl.h5ad")
+    with pytest.raises(ValueError, match="was begun with another .* remove this one"):
+        strip.make(done / "run", Shards(done / "screen.zarr"), embedded, tmp_path)
+    assert strip.read(tmp_path) is None
+
+
+def files_of(folder: Path, name: str, content: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
 class Noise:
     """As much of a store as `quality.pictures` asks for: 20 wells of one site, noise of two channels, 12 bit."""
 
@@ -180,10 +264,12 @@ def test_the_same_command_again_changes_nothing(done):
 
 
 def test_a_table_that_was_removed_is_made_again(done):
-    before = (done / "controls.csv").read_bytes()
-    (done / "controls.csv").unlink()
+    names = ("controls.csv", "axis_moves.csv")
+    before = [(done / name).read_bytes() for name in names]
+    for name in names:
+        (done / name).unlink()
     screen.screen(done.parent / "data", done, images=32)
-    assert (done / "controls.csv").read_bytes() == before
+    assert [(done / name).read_bytes() for name in names] == before
 
 
 def test_other_options_need_another_folder(done):
@@ -236,6 +322,7 @@ def test_known_channels_are_embedded_with_the_shipped_network(make_screen, tmp_p
     assert made["methods"]["gandl"]["checkpoint"] == "gandl-quick32.safetensors"
     assert not (tmp_path / "o" / "run").exists() and made["methods"]["gandl-random"]["n_seen"] == 0
     assert "has never seen a real cell" in text  # noise in the real layout is "real"
+    assert "The network was brought along" in text and "axis_effects" not in tables
     assert set(tables["dose_response"]["n_doses"]) == {1}
 
 

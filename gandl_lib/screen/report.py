@@ -287,6 +287,8 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
         panels[title] = page.drawing(figure, figure.alt.replace(r"\$", "$"))
     said = "The first of each, channel by channel; right, the last less the first: red is brighter towards C+."
     yield Block("html", page.choice_html(panels, "Cell", said))
+    yield Block("text", "What to distrust in these pictures:")
+    yield Block("said", strips.what_to_distrust(found.moves, made["methods"][METHOD]["n_seen"]))
     yield from _table(
         strips.change_table(found.effects),
         "What changes beyond chance between C- and C+ wells, or in cells drawn along the axis; in standard deviations"
@@ -294,8 +296,6 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
         " channel varies; spots: how many; ring: how far from the nucleus's edge its light lies; nuclear: how much"
         " brighter it is in the nucleus than around it.",
     )
-    yield Block("text", "What to distrust in these pictures:")
-    yield Block("said", strips.what_to_distrust(found.moves, made["methods"][METHOD]["n_seen"]))
 
 
 def _hits(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:

@@ -37,3 +37,4 @@ from gandl_lib.plots.images import centre, channel_strip, composite, examples, m
 from gandl_lib.plots.maps import pca_views
 from gandl_lib.plots.page import ABSENT, CHANNELS, MARKERS, METHODS, ROLES, Output, cell, name, png
 from gandl_lib.plots.plates import well_map
+from gandl_lib.plots.strips import axis_strip
