@@ -163,9 +163,9 @@ table(
 # - **Linear, and one seed.** The direction is a straight line's; another training gives another.
 # - **Many intervals.** Of twenty 95 % intervals one leaves out zero by chance, and the table of what lies beside the axis is drawn
 #   from all measures at all doses: single rows of it are hints.
-# - **Therefore no strip in the report.** On both screens here the generator shows little of what differs, and a picture would say
-#   otherwise. Who has trained on a screen of their own can ask: `gandl explain OUT/run OUT/screen.zarr
-#   OUT/embeddings/gandl.h5ad axis.csv` measures first, and puts the pictures beside.
+# - **A strip looks more certain than it is.** On both screens here the generator shows little of what differs. Where `gandl
+#   screen` has trained its own network, its report therefore says first how far cells moved and what of it wells show too, and
+#   then shows them. `gandl explain RUN screen.zarr gandl.h5ad axis.csv` asks the same of any run, with more cells.
 #
 # ## Worth trying
 #

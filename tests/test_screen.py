@@ -201,6 +201,13 @@ def test_why_no_cells_are_moved_is_said(done, tmp_path, monkeypatch, what, why):
     strip.make(done / "run", shards, embedded, out)
 
 
+def test_of_a_network_that_was_brought_along_no_cells_are_shown(tmp_path, done):
+    tables, borrowed = report.read_tables(done), {"begun": {"weights": "0123"}}
+    heading, text = report._strip(tables, None, borrowed, tmp_path)
+    assert heading.kind == "heading" and "The network was brought along" in text.content
+    assert not list(report._strip(tables | {"controls": tables["controls"][:0]}, None, borrowed, tmp_path))
+
+
 def test_without_both_controls_no_cells_are_moved(tmp_path, monkeypatch):
     monkeypatch.setattr(explain, "explain", None)
     pd.DataFrame(columns=quality.CONTROLS_HEADER).to_csv(tmp_path / "controls.csv", index=False)
@@ -322,7 +329,7 @@ def test_known_channels_are_embedded_with_the_shipped_network(make_screen, tmp_p
     assert made["methods"]["gandl"]["checkpoint"] == "gandl-quick32.safetensors"
     assert not (tmp_path / "o" / "run").exists() and made["methods"]["gandl-random"]["n_seen"] == 0
     assert "has never seen a real cell" in text  # noise in the real layout is "real"
-    assert "The network was brought along" in text and "axis_effects" not in tables
+    assert "axis_effects" not in tables
     assert set(tables["dose_response"]["n_doses"]) == {1}
 
 
