@@ -38,6 +38,21 @@ def only_images() -> Iterator[None]:
         _weights_wanted = before
 
 
+def without_fp16(like: Tensor, wanted: bool = True) -> torch.autocast:
+    """Within it, autocast to fp16 is off if that is `wanted`; bfloat16, which has the range of fp32, stays.
+
+    For what fp16's range (6e-8 to 65504) may not hold. Gradient penalties above all: a scaler looks after gradients of
+    the loss and not after the gradients within it, which are of a mean over some hundred thousand pixels. To scale those
+    as well would multiply two scales in the second derivatives; penalties are lazy, and fp32 is safe.
+
+    Args:
+        like: any tensor of the device in question.
+    """
+    device = like.device.type
+    precision, on = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    return torch.autocast(device, precision, enabled=on and not (wanted and precision == torch.float16))
+
+
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
     """(B, I, H, W), (O, I, k, k) -> (B, O, H', W'), as torch.nn.functional.conv2d."""
     return _Image.apply(*_cast(x, w, b), False, stride, padding, None)
