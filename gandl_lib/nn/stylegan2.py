@@ -116,9 +116,8 @@ class StyledConv(nn.Module):
     def forward(self, a: Tensor, w: Tensor) -> Tensor:
         s = self.affine(w)  # (B, I)
         with without_fp16(s):  # a sum of squares beyond its range would give 0 and not be noticed
-            demodulation = (
-                s.float().square() @ self.weight.float().square().sum(dim=(2, 3)).T + 1e-8
-            ).rsqrt()  # (B, O)
+            squares = s.float().square() @ self.weight.float().square().sum(dim=(2, 3)).T
+        demodulation = (squares + 1e-8).rsqrt()  # (B, O)
         x = a * (s * self.input_gain).to(a.dtype)[:, :, None, None]
         if self.up:
             x = conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
