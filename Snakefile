@@ -60,7 +60,7 @@ onstart:
 LAYOUTS_SRC = sources.closure("shards", "datasets")
 TRAIN_SRC, EMBED_SRC = sources.closure("train"), sources.closure("embed")
 BOOK_SRC = ["_config.yml", "_toc.yml", "CITATION.cff"]
-BOOK_SRC += sorted(str(p) for p in Path("book").rglob("*.*") if not {"chapters", "gandl_book"} & set(p.parts))
+BOOK_SRC += sorted(str(p) for p in Path("book").rglob("*.*") if not {"chapters", "gandl_book", "__pycache__"} & set(p.parts))
 
 
 # ---- profile ----

@@ -3,7 +3,8 @@
     python benchmarks/hit_calling.py OUT.csv SCREEN [SCREEN ...]
 
 A SCREEN is a folder as the workflow leaves results/quick: data/screen/truth.csv, and profiles/<method>.h5ad of each of
-`METHODS`. One of another seed, one site a well instead of two so that it takes half as long, is made by
+`METHODS`, and of `OF_CELLS` where cells are asked too. One of another seed, one site a well instead of two so that it
+takes half as long, is made by
 
     gandl simulate $S/data/screen --screen quick --seed $SEED
     gandl shard $S/data/screen $S/screen.zarr --where "cell_type == 'HRCE' and site == 1"
@@ -11,6 +12,9 @@ A SCREEN is a folder as the workflow leaves results/quick: data/screen/truth.csv
     gandl embed gandl-random $S/screen.zarr $S/profiles/gandl-random.h5ad --preset quick32
     gandl embed intensity $S/screen.zarr $S/profiles/intensity.h5ad
     gandl embed cell-count $S/screen.zarr $S/profiles/cell-count.h5ad
+    gandl cells $S/screen.zarr $S/cells.zarr --size 32 --no-masks
+
+and its cells by the same three commands with $S/cells.zarr, `--name gandl-cells` and so on.
 
 Screens differ by their seed: other cells, plates, places and constants of compounds, of one kind and one calibration.
 The shipped weights were trained on the screen of seed 0 and on no other, so on others they are judged where they learnt
@@ -23,6 +27,9 @@ What does nothing: compounds that the truth calls neither effective nor toxic, a
 no one's controls in that draw. What does something: doses by how much of the infection is gone (`effect`: 0.1 to 0.35,
 to 0.65, to 1; no more than a twentieth of the cells dying), and doses that kill more than a third of the cells.
 Plates are normalised by all their wells first. 199 permutations, so that 5 % is one of their p.
+
+Single cells are asked by one more caller, `INDEPENDENT`, which is wrong on purpose: Welch's t-test of each feature
+between cells of a dose and of its controls, as if cells were replicates, times the number of features.
 
     fpr              of what does nothing, the share with p <= 0.05
     power            of what does something, the share called by the threshold at which that caller calls 5 % of what
@@ -53,6 +60,7 @@ import numpy as np
 import pandas as pd
 import tyro
 from anndata import AnnData
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from gandl_lib import checkpoints, files, profiles
@@ -60,6 +68,10 @@ from gandl_lib.evaluate import hits
 from gandl_lib.evaluate.bootstrap import LEVEL
 
 METHODS = ("gandl", "gandl-random", "intensity", "cell-count")
+OF_CELLS = ("gandl-cells", "gandl-random-cells", "intensity-cells")
+"""The same on crops around single cells, a row a cell."""
+INDEPENDENT = "cells-as-replicates"
+CALLERS = (*hits.CALLERS, INDEPENDENT)
 DESIGNS = ((4, 3), (8, 3), (16, 3), (32, 3), (32, 2), (32, 1))
 """(C- wells a plate, wells of a compound and dose)"""
 EFFECTS = {"slight": (0.1, 0.35), "half": (0.35, 0.65), "strong": (0.65, 1.01)}
@@ -95,7 +107,7 @@ def effects(wells: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
 
 def drawn(p: AnnData, controls: int, replicates: int, rng: np.random.Generator) -> AnnData:
     """The wells of one screener: some controls of each plate, some wells of each dose, blanks of unused C- wells."""
-    obs = p.obs.copy()
+    obs = p.obs.drop_duplicates("well_id").set_index("well_id", drop=False)
     order = pd.Series(rng.permutation(len(obs)), obs.index)
     turn = order.groupby([obs["plate_id"], obs["role"]], observed=True).rank(method="first")
     mine = obs["role"].isin(["C+", "C-"]) & (turn <= controls)
@@ -114,9 +126,22 @@ def drawn(p: AnnData, controls: int, replicates: int, rng: np.random.Generator) 
     treated = obs["role"] == "treated"
     one = order.groupby([obs["compound"], obs["concentration_uM"]], observed=True).rank(method="first")
     mine |= treated & (one <= replicates)
-    chosen = p[mine.to_numpy()].copy()
-    chosen.obs = obs[mine]
+    chosen = p[p.obs["well_id"].map(mine).to_numpy(bool)].copy()
+    for column in ("role", "compound", "concentration_uM"):
+        chosen.obs[column] = chosen.obs["well_id"].map(obs[column]).to_numpy()
     return chosen
+
+
+def independent(p: AnnData) -> pd.DataFrame:
+    """The columns of `hits` that are judged, of `INDEPENDENT`; p holds normalised cells."""
+    control, rows = (p.obs["role"] == "C-").to_numpy(), []
+    for group, of in p.obs[p.obs["role"] == "treated"].groupby(list(hits.GROUP), observed=True):
+        beside = control & p.obs["plate_id"].isin(of["plate_id"].unique()).to_numpy()
+        each = stats.ttest_ind(p[of.index].X, p.X[beside], axis=0, equal_var=False).pvalue
+        p_value = min(1.0, np.nanmin(each) * p.n_vars)
+        rows.append(dict(zip(hits.GROUP, group, strict=True)) | {"p_value": p_value})
+    found = pd.DataFrame(rows).assign(caller=INDEPENDENT, p_floor=0.0)
+    return found.assign(hit=stats.false_discovery_control(found["p_value"], method="bh") < hits.ALPHA)
 
 
 def judged(p: AnnData, truth: pd.DataFrame, controls: int, replicates: int, draw: int) -> pd.DataFrame:
@@ -128,6 +153,8 @@ def judged(p: AnnData, truth: pd.DataFrame, controls: int, replicates: int, draw
     what[one.obs["compound"].str.startswith(BLANK).to_numpy()] = "nothing"
     one = one[what.notna().to_numpy() | one.obs["role"].isin(["C+", "C-"]).to_numpy()].copy()
     table = hits.hits(one, "none", draw, only)
+    if method in OF_CELLS:
+        table = pd.concat([table, independent(one).assign(method=method)], ignore_index=True)
     known = effects(table, truth)
     known[table["compound"].str.startswith(BLANK)] = "nothing"
     return table.assign(effect=known, controls=controls, replicates=replicates, draw=draw)
@@ -189,7 +216,7 @@ def measured(table: pd.DataFrame, n_bootstrap: int = BOOTSTRAPS) -> pd.DataFrame
         of = asked.index.to_frame(index=False)
         p = asked["p_value"].fillna(1.0).reset_index(drop=True)  # who cannot say is never sure
         weights, nothing = resampled(of, n_bootstrap), (of["effect"] == "nothing").to_numpy()
-        called = {c: calls(p[c].to_numpy(), nothing, weights) for c in hits.CALLERS if c in p}
+        called = {c: calls(p[c].to_numpy(), nothing, weights) for c in CALLERS if c in p}
         about = {"method": method, "controls": controls, "replicates": replicates}
         for caller in called:
             row = about | {"caller": caller, "effect": "nothing", "n": of["group"][nothing].nunique()}
@@ -218,28 +245,30 @@ def measured(table: pd.DataFrame, n_bootstrap: int = BOOTSTRAPS) -> pd.DataFrame
     return pd.DataFrame(rows).reindex(columns=HEADER)
 
 
-def timed(p: AnnData, some: int = 14) -> pd.DataFrame:
+def timed(method: str, p: AnnData, some: int = 14) -> pd.DataFrame:
     """Milliseconds of a caller on some compounds and doses; reading the axis and the signature is in it once."""
     groups = p.obs.loc[p.obs["role"] == "treated", ["compound", "concentration_uM"]].drop_duplicates()[:some]
     mine = p.obs[["compound", "concentration_uM"]].merge(groups, "left", indicator=True)["_merge"].eq("both")
     p = p[(mine.to_numpy() | p.obs["role"].isin(["C+", "C-"]).to_numpy())].copy()
     rows = []
-    for caller in (*hits.OF_ANY, *hits.WITH_POSITIVE):
+    of_cells = (*hits.OF_CELLS, *hits.OF_CELLS_WITH_POSITIVE) if "site_of" in p.obs else ()
+    for caller in of_cells or (*hits.OF_ANY, *hits.WITH_POSITIVE):
         started = time.perf_counter()
         hits.hits(p, "none", only=(caller,))
         milliseconds = 1000 * (time.perf_counter() - started) / len(groups)
-        rows.append({"measure": "milliseconds", "method": "gandl", "caller": caller, "value": milliseconds, "n": some})
+        rows.append({"measure": "milliseconds", "method": method, "caller": caller, "value": milliseconds, "n": some})
     return pd.DataFrame(rows).reindex(columns=HEADER)
 
 
 def of_screen(folder: Path) -> tuple[dict[str, AnnData], pd.DataFrame]:
-    """Normalised wells by method, and the truth, of a simulated screen.
+    """Normalised wells, or cells, by method, and the truth, of a simulated screen.
 
     Raises:
         ValueError: something is missing from the folder, or it has no wells of `CELL_TYPE`.
     """
     truth = folder / TRUTH
-    wanted = {name: folder / "profiles" / f"{name}.h5ad" for name in METHODS}
+    by_cell = OF_CELLS if any((folder / "profiles" / f"{name}.h5ad").is_file() for name in OF_CELLS) else ()
+    wanted = {name: folder / "profiles" / f"{name}.h5ad" for name in (*METHODS, *by_cell)}
     if missing := [str(path) for path in (truth, *wanted.values()) if not path.is_file()]:
         raise ValueError(f"{folder} lacks {', '.join(missing)}; the first lines of this script say how they are made.")
     normalised = {}
@@ -248,7 +277,8 @@ def of_screen(folder: Path) -> tuple[dict[str, AnnData], pd.DataFrame]:
         p = p[(p.obs["cell_type"] == CELL_TYPE).to_numpy()].copy()
         if not p.n_obs:
             raise ValueError(f"{path} has no wells of {CELL_TYPE}.")
-        p = profiles.aggregate(profiles.normalise(p, "all"))
+        p = profiles.normalise(p, "all")
+        p = p if name in OF_CELLS else profiles.aggregate(p)
         normalised[name] = p[~p.obs["role"].eq("blank").to_numpy()].copy()
         normalised[name].obs["site"] = 1
     return normalised, pd.read_csv(truth)
@@ -262,6 +292,8 @@ def main(args: Args) -> None:
         name: of_screen(folder) for name, folder in zip(names, args.screens, strict=True)
     }  # all, before long work
     first = {method: json.loads(p.uns["provenance"]) for method, p in loaded[names[0]][0].items()}
+    if unlike := [name for name in names if set(loaded[name][0]) != set(first)]:
+        raise ValueError(f"{', '.join(unlike)} and {names[0]} do not hold profiles of the same methods.")
     screens, tables = {}, []
     for name, folder in zip(names, args.screens, strict=True):
         normalised, truth = loaded[name]
@@ -276,7 +308,7 @@ def main(args: Args) -> None:
         parts = args.out.with_suffix(".draws") / name
         files.claim(parts, "draws.json", {"permutations": PERMUTATIONS, "screen": screens[name], "embedded": alike})
         hits.PERMUTATIONS = PERMUTATIONS
-        for draw, design, method in itertools.product(range(DRAWS), DESIGNS, METHODS):
+        for draw, design, method in itertools.product(range(DRAWS), DESIGNS, first):
             kept = parts / f"{method}-{design[0]}-{design[1]}-{draw}.csv"
             if not kept.exists():
                 with files.replacing(kept) as partial:
@@ -285,7 +317,8 @@ def main(args: Args) -> None:
             tables.append(pd.read_csv(kept).assign(screen=name))
         hits.PERMUTATIONS = 9_999
     table = measured(pd.concat(tables, ignore_index=True))
-    table = pd.concat([table, timed(loaded[names[0]][0]["gandl"])], ignore_index=True)
+    clocked = [timed(name, p) for name, p in loaded[names[0]][0].items() if name in ("gandl", "gandl-cells")]
+    table = pd.concat([table, *clocked], ignore_index=True)
     with files.replacing(args.out) as partial:
         table.to_csv(partial, index=False, float_format="%.4g")
     record = {

@@ -107,17 +107,6 @@ def per_side(store: Shards) -> int:
     return 1 if "site_of" in store.wells else max(4, min(store.shape[1:]) // 64)
 
 
-def kept(path: Path, make) -> dict[str, np.ndarray]:
-    """Features from a file, made and written where there is none."""
-    if not path.exists():
-        made = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **made)
-    with np.load(path) as found:
-        return dict(found)
-
-
 def shrunk(store: Shards, by: int, out: Path) -> Shards:
     """The same fields with pixels `by` times as large, as a store of its own."""
     if by == 1:
@@ -201,7 +190,7 @@ def networks(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
     fields, folder = Shards(args.fields), args.out / "features"
     fields.preload(max_bytes=4 * 2**30)
     for name in REFERENCES:
-        yield name, 0, 0, kept(folder / f"{name}.npz", lambda name=name: layers(built(name, None, 0, 3), fields))
+        yield name, 0, 0, files.kept(folder / f"{name}.npz", lambda name=name: layers(built(name, None, 0, 3), fields))
     stores = {}
     for variant in args.variants:
         method, config, by = VARIANTS[variant]
@@ -210,7 +199,7 @@ def networks(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
         lookup(method)[0].presets[variant] = config  # `train` knows presets by their names
         for seed in range(args.untrained):
             file = folder / f"{plain(variant)}-{seed}-0.npz"
-            found = kept(file, lambda m=method, c=config, s=seed, v=variant: layers(built(m, c, s, 3), stores[v]))
+            found = files.kept(file, lambda m=method, c=config, s=seed, v=variant: layers(built(m, c, s, 3), stores[v]))
             yield variant, 0, seed, found
     for n_seen, variant, seed in product(args.images, args.variants, args.seeds):
         method, run = VARIANTS[variant][0], args.out / "runs" / f"{plain(variant)}-{seed}"
@@ -220,7 +209,7 @@ def networks(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
             weights = train(method, stores[variant], run, preset=variant, config=options)
             return layers(checkpoints.load_weights(weights)[0], stores[variant])
 
-        yield variant, n_seen, seed, kept(folder / f"{plain(variant)}-{seed}-{n_seen}.npz", trained)
+        yield variant, n_seen, seed, files.kept(folder / f"{plain(variant)}-{seed}-{n_seen}.npz", trained)
 
 
 def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
@@ -229,10 +218,10 @@ def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
     store.preload(max_bytes=4 * 2**30)
     for name in REFERENCES[:2]:
         file = folder / f"cells-{name}.npz"
-        yield name, 0, 0, kept(file, lambda name=name: layers(built(name, None, 0, 3), store))
+        yield name, 0, 0, files.kept(file, lambda name=name: layers(built(name, None, 0, 3), store))
     for seed in range(args.untrained):
         file = folder / f"cells-{seed}-0.npz"
-        yield "cell48", 0, seed, kept(file, lambda s=seed: layers(built("gandl", config, s, 3), store))
+        yield "cell48", 0, seed, files.kept(file, lambda s=seed: layers(built("gandl", config, s, 3), store))
     for n_seen, seed in product(args.cells_images, args.cells_seeds):
 
         def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
@@ -240,7 +229,7 @@ def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
             weights = train("gandl", store, run, preset="cell48", config=options)
             return layers(checkpoints.load_weights(weights)[0], store)
 
-        yield "cell48", n_seen, seed, kept(folder / f"cells-{seed}-{n_seen}.npz", trained)
+        yield "cell48", n_seen, seed, files.kept(folder / f"cells-{seed}-{n_seen}.npz", trained)
 
 
 def of_plate(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
@@ -248,10 +237,10 @@ def of_plate(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
     plate, folder = Shards(args.plate), args.out / "features"
     shipped, header = open_method(str(args.plate_weights), plate.channels)
     file = folder / "bbbc013-shipped.npz"
-    yield "shipped", header["n_seen"], header["seed"], kept(file, lambda: layers(shipped, plate))
+    yield "shipped", header["n_seen"], header["seed"], files.kept(file, lambda: layers(shipped, plate))
     for seed in range(args.untrained):
         file = folder / f"bbbc013-{seed}-0.npz"
-        found = kept(file, lambda s=seed: layers(built("gandl", shipped.config, s, len(plate.channels)), plate))
+        found = files.kept(file, lambda s=seed: layers(built("gandl", shipped.config, s, len(plate.channels)), plate))
         yield "shipped", 0, seed, found
 
 

@@ -446,7 +446,8 @@ def explain(
 ) -> None:
     """What the axis looks like: what changes in cells that the generator moves from C- to C+, and in real ones.
 
-    Writes OUT.csv, and beside it OUT_moves.csv (how far the moves went) and OUT.npz (pictures).
+    Writes OUT.csv, and beside it OUT_moves.csv (how far the moves went) and OUT.npz (pictures). The same command
+    resumes; finished parts are kept in OUT.partial until all is written.
 
     Args:
         source: run folder or weights file of a GAN-DL.
@@ -469,11 +470,13 @@ def explain(
     if images < 16:
         raise ValueError(f"intervals need at least 16 images; found {images}.")
     options = {"cell_type": cell_type, "compound": compound, "images": images, "seed": seed}
-    effects, moves, pictures = explaining.explain(source, Shards(shards), tables.read(embedded), **options)
+    kept = files.partial_path(out.with_suffix(""))
+    effects, moves, pictures = explaining.explain(source, Shards(shards), tables.read(embedded), folder=kept, **options)
     write_table(moves, out.with_name(f"{out.stem}_moves.csv"))
     with files.replacing(out.with_suffix(".npz")) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, pictures=pictures)
     write_table(effects, out)
+    files.unclaim(kept, explaining.RECORD)
 
 
 @app.command

@@ -14,6 +14,9 @@ neither. What both truly do is measured on the images drawn, by `measure`, which
 
 A real image is inverted first: styles, one for each layer (W+), are sought by Adam until G(w) resembles it.
 
+All this takes long with a large network. Its parts are kept in a folder, if one is named, and an interrupted call goes
+on from there: batches of drawn styles, the inversion with its optimiser, what was measured; each whole or not at all.
+
 A generator shows only what it draws. A phenotype it dropped in training is found nowhere along d.
 
 Styles and their spaces: Karras et al. 2020 (StyleGAN2). Written from the formulae above.
@@ -21,7 +24,10 @@ Styles and their spaces: Karras et al. 2020 (StyleGAN2). Written from the formul
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +37,8 @@ from anndata import AnnData
 from scipy import ndimage
 from tqdm import tqdm
 
-from gandl_lib import cells, checkpoints
-from gandl_lib.embed import open_method
+from gandl_lib import cells, checkpoints, files
+from gandl_lib.embed import open_method, resample
 from gandl_lib.evaluate import axes, bootstrap
 from gandl_lib.methods import Method
 from gandl_lib.shards import Shards
@@ -49,6 +55,12 @@ RING_UM = 5.0
 N_STYLES = 3000
 """Generated images that the direction is learnt from."""
 BATCH = 100
+KEPT_STEPS = 10
+"""An inversion is kept after so many steps."""
+RECORD = "begun.json"
+"""What a folder of finished parts was begun with."""
+
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,7 @@ def open_generator(source: str | Path, channels: tuple[str, ...]) -> Method:
     Raises:
         ValueError: the source cannot be had, or has no generator (with styles).
     """
-    path = Path(source)
-    file = path / "weights.safetensors" if path.is_dir() else path
+    file = _weights(source)
     if file.is_file() and not any(name.startswith("generator_ema.") for name in checkpoints.read(file)[0]):
         raise ValueError(
             f"{file} holds no generator, so nothing can be drawn; give a run of gandl, or its whole weights."
@@ -153,6 +164,10 @@ def open_generator(source: str | Path, channels: tuple[str, ...]) -> Method:
             "give a run of gandl."
         )
     return method
+
+
+def _weights(source: str | Path) -> Path:
+    return Path(source) / "weights.safetensors" if Path(source).is_dir() else Path(source)
 
 
 @torch.no_grad()
@@ -168,22 +183,37 @@ def draw(method: Method, w: torch.Tensor) -> torch.Tensor:
     return torch.cat(images)
 
 
-def invert(method: Method, images: torch.Tensor, steps: int = 150, seed: int = 0) -> torch.Tensor:
-    """Styles (N, L, W) whose drawings resemble `images` (N, C, R, R): squared differences, by pixel and 4 x 4 mean."""
+def invert(
+    method: Method, images: torch.Tensor, steps: int = 150, seed: int = 0, state: Path | None = None
+) -> torch.Tensor:
+    """Styles (N, L, W) whose drawings resemble `images` (N, C, R, R): squared differences, by pixel and 4 x 4 mean.
+
+    Args:
+        method, images, steps, seed: what decides the styles.
+        state: file to keep all that going on needs in, and to go on from where it is there.
+    """
     G = method.generator_ema
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         known = G.mapping(torch.randn(2000, method.latent)).detach()
         spread = known.std(dim=0).mean()
-        w = known.mean(dim=0).expand(len(images), G.n_layers, -1).clone().requires_grad_(True)
-        target, optimiser = method.see(images), torch.optim.Adam([w], lr=0.05 * float(spread))
+        w = known.mean(dim=0).expand(len(images), G.n_layers, -1).clone()
+        target, optimiser, done = method.see(images), torch.optim.Adam([w], lr=0.05 * float(spread)), 0
+        if state is not None and state.exists():
+            kept, header = checkpoints.read(state)
+            w.copy_(kept.pop("w"))
+            torch.set_rng_state(kept.pop("rng"))  # noise is drawn anew in each step
+            optimiser.state[w], done = kept, header["steps"]
+        w.requires_grad_(True)
         coarse = torch.nn.functional.avg_pool2d
-        for _ in tqdm(range(steps), desc="inverting", leave=False, disable=None):
+        for step in tqdm(range(done, steps), "inverting", initial=done, total=steps, leave=False, disable=None):
             drawn = G.synthesis(w)
             loss = (drawn - target).square().mean() + (coarse(drawn, 4) - coarse(target, 4)).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
+            (w.grad,) = torch.autograd.grad(loss, w)  # and none of the network's own weights
             optimiser.step()
+            if state is not None and (step + 1) % KEPT_STEPS == 0:
+                going_on = {"w": w, "rng": torch.get_rng_state(), **optimiser.state[w]}
+                checkpoints.save(state, going_on, {"steps": step + 1})
     return w.detach()
 
 
@@ -201,7 +231,7 @@ def measure(images: np.ndarray, channels: tuple[str, ...], pixel_um: float) -> p
     if cells.NUCLEUS not in channels:
         raise ValueError(f"nuclei are found in a channel called {cells.NUCLEUS}; there are {', '.join(channels)}.")
     dna, rows = channels.index(cells.NUCLEUS), []
-    for image in np.asarray(images, float):
+    for image in tqdm(np.asarray(images, float), "measuring", leave=False, disable=None):
         nuclei, _ = cells.segment(image, dna, pixel_um)
         away = ndimage.distance_transform_edt(nuclei == 0) * pixel_um
         around = (away > pixel_um) & (away <= RING_UM)
@@ -235,31 +265,45 @@ def score(method: Method, axis: axes.Axis, images: torch.Tensor) -> np.ndarray:
 
 
 def styles(
-    method: Method, axis: axes.Axis, n: int = N_STYLES, seed: int = 0
+    method: Method, axis: axes.Axis, n: int = N_STYLES, seed: int = 0, folder: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Styles w (n, W) of drawn images, their place on the axis (n,), the log2 brightness of their channels (n, C)."""
+    """Styles w (n, W) of drawn images, their place on the axis (n,), the log2 brightness of their channels (n, C).
+
+    Batches are kept in `folder`, if one is given.
+    """
     z = torch.randn(n, method.latent, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         w = method.generator_ema.mapping(z)
-    scores, light = [], []
-    for i in tqdm(range(0, n, BATCH), desc="drawing", leave=False, disable=None):
-        images = draw(method, w[i : i + BATCH])
-        scores.append(score(method, axis, images))
-        light.append(torch.log2((images.mean(dim=(2, 3)) + 1) / 2 + 1e-3).numpy())
-    return w.numpy().astype(float), np.concatenate(scores), np.concatenate(light)
+
+    def seen(some: torch.Tensor) -> Arrays:
+        images = draw(method, some)
+        light = torch.log2((images.mean(dim=(2, 3)) + 1) / 2 + 1e-3).numpy()
+        return {"score": score(method, axis, images), "light": light}
+
+    batches = [
+        _kept(folder, f"drawn-{i}", partial(seen, w[i : i + BATCH]))
+        for i in tqdm(range(0, n, BATCH), desc="drawing", leave=False, disable=None)
+    ]
+    scores, light = (np.concatenate([batch[name] for batch in batches]) for name in ("score", "light"))
+    return w.numpy().astype(float), scores, light
+
+
+def _kept(folder: Path | None, name: str, make: Callable[[], Arrays]) -> Arrays:
+    return make() if folder is None else files.kept(folder / f"{name}.npz", make)
 
 
 def real_crops(
-    store: Shards, method: Method, obs: pd.DataFrame, n_wells: int, per_side: int = 3
+    store: Shards, method: Method, obs: pd.DataFrame, n_wells: int, per_side: int = 3, pixel_um: float | None = None
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Crops in [-1, 1] of one site of each of up to `n_wells` wells in `obs`, and the well of each."""
+    """Crops in [-1, 1] of one site of each of up to `n_wells` wells in `obs`, and the well of each.
+
+    They are brought to pixels of `pixel_um`, as for profiles, so that a network sees cells as large as it knows them.
+    """
     sites = obs.drop_duplicates("well_id")
     sites = sites.iloc[np.unique(np.linspace(0, len(sites) - 1, min(n_wells, len(sites))).astype(int))]
     at = {site: i for i, site in enumerate(store.wells["site_id"])}
-    crops = [
-        crop_grid(scale(store.read(at[site])[None], store.limits), method.crop_px, per_side)
-        for site in sites["site_id"]
-    ]
+    images = (scale(store.read(at[site])[None], store.limits) for site in sites["site_id"])
+    crops = [crop_grid(resample(image, store.pixel_um, pixel_um), method.crop_px, per_side) for image in images]
     return torch.cat(crops), np.repeat(sites["well_id"].to_numpy(), per_side**2)
 
 
@@ -273,6 +317,7 @@ def explain(
     images: int = 128,
     invert_images: int = 32,
     seed: int = 0,
+    folder: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """What changes along the axis, between real controls, along a control direction, and by a compound beside it.
 
@@ -281,6 +326,8 @@ def explain(
         store, profiles: its screen, and that screen's sites as this same network embeds them.
         compound: whose off-axis change is measured; the one with the highest mean place on the axis where not given.
         images, invert_images: how many drawn and how many real images of C- wells are moved.
+        folder: where finished parts are kept, for a call that is interrupted to go on; begun only when all that can be
+            refused at once has been, and left to the caller to `files.unclaim`, whose results are not written yet.
 
     Returns:
         Table with the columns `HEADER`; a table of what the moves did to the score and to the images' identity, with
@@ -289,7 +336,8 @@ def explain(
         drawn, then inverted cells, at -1, -0.5, 0, 0.5, 1.
 
     Raises:
-        ValueError: see `open_generator`, `fit_axis`, `learn_direction`, or profiles of other sites or features.
+        ValueError: see `open_generator`, `fit_axis`, `learn_direction`, or profiles of other sites or features; or a
+            folder that was begun with something else.
     """
     method = open_generator(source, store.channels)
     if cells.NUCLEUS not in store.channels:
@@ -302,6 +350,7 @@ def explain(
         width = method.embed(torch.zeros(1, len(store.channels), method.crop_px, method.crop_px)).shape[1]
     if width != profiles.n_vars:
         raise ValueError(f"profiles have {profiles.n_vars} features, {source} gives {width}; embed with this network.")
+    pixel_um = checkpoints.read(_weights(source))[1].get("pixel_um") or store.pixel_um
     axis, cell_type = fit_axis(profiles, cell_type, seed)
     obs = profiles.obs
     control = obs["role"].isin(["C+", "C-"]).to_numpy() & (obs["cell_type"] == cell_type).to_numpy()
@@ -313,9 +362,32 @@ def explain(
     if compound is None and len(treated):
         compound = str(treated["well_id"].astype(str).map(on).groupby(treated["compound"].astype(str)).mean().idxmax())
 
+    if folder is not None:
+        begun = {"source": files.sha256(_weights(source)), "store": store.fingerprint, "profiles": _sum(profiles)}
+        options = {"cell_type": cell_type, "compound": compound, "images": images, "invert_images": invert_images}
+        files.claim(folder, RECORD, begun | options | {"seed": seed})
+
     def measured(x: torch.Tensor) -> pd.DataFrame:
         low, high = store.limits[:, 0, None, None], store.limits[:, 1, None, None]
-        return measure((x.numpy().clip(-1, 1) + 1) / 2 * (high - low) + low, store.channels, store.pixel_um)
+        return measure((x.numpy().clip(-1, 1) + 1) / 2 * (high - low) + low, store.channels, pixel_um)
+
+    def of_wells(name: str, some: pd.DataFrame, n_wells: int) -> pd.DataFrame:
+        def look() -> Arrays:
+            crops, wells = real_crops(store, method, some, n_wells, pixel_um=pixel_um)
+            return {"well": wells.astype(str), **_columns(measured(crops))}
+
+        return pd.DataFrame(_kept(folder, name, look)).set_index("well")
+
+    def move(styles_: torch.Tensor, step: np.ndarray, first: float, last: float) -> Arrays:
+        d = torch.tensor(step, dtype=torch.float32)
+        ends = [draw(method, styles_ + t * d) for t in (first, last)]
+        strip = [draw(method, styles_[:3] + t * d) for t in np.linspace(first, last, 5)]
+        return {
+            "scores": np.array([score(method, axis, x).mean() for x in ends]),
+            "identity": np.array(_identity(method, axis, *ends)),
+            "strip": torch.stack(strip, dim=1).numpy(),
+            **_columns(measured(ends[1]) - measured(ends[0])),
+        }
 
     rows, by_role, spread = [], {}, None
 
@@ -327,55 +399,59 @@ def explain(
                 rows.append((cell_type, what, name, known.mean(), *ends, spread[name], len(known)))
 
     for role in ("C-", "C+"):
-        crops, wells = real_crops(store, method, mine[mine["role"] == role], 24)
-        found = measured(crops)
-        by_role[role] = found.groupby(wells).mean()
+        found = of_wells(role, mine[mine["role"] == role], 24)
+        by_role[role] = found.groupby(level="well").mean()
         spread = found.std() if role == "C-" else spread
     difference = by_role["C+"].mean() - by_role["C-"].mean()
     for name in difference.index:
         rng, sides = np.random.default_rng(seed), [by_role[r][name].dropna().to_numpy() for r in ("C+", "C-")]
         if min(map(len, sides)) > 1:
-            drawn = [np.subtract(*(rng.choice(x, len(x)).mean() for x in sides)) for _ in range(1000)]
+            drawn = [np.subtract(*(x[rng.integers(len(x), size=len(x))].mean() for x in sides)) for _ in range(1000)]
             ends = np.quantile(drawn, [0.025, 0.975])
             rows.append((cell_type, "real", name, difference[name], *ends, spread[name], sum(map(len, sides))))
 
-    w, scores, light = styles(method, axis, seed=seed)
-    direction = learn_direction(w[images:], scores[images:], light[images:], seed)  # those moved take no part in it
+    w, scores, light = styles(method, axis, N_STYLES, seed, folder)
+    try:
+        direction = learn_direction(w[images:], scores[images:], light[images:], seed)  # those moved take no part in it
+    except ValueError:
+        if folder is not None:
+            files.unclaim(folder, RECORD)  # what is refused has nothing to go on with
+        raise
     start = torch.tensor(w[:images], dtype=torch.float32)
-    crops, _ = real_crops(store, method, mine[mine["role"] == "C-"], max(2, invert_images // 4), 2)
-    inverted = invert(method, crops[:invert_images], seed=seed)
+    crops, _ = real_crops(store, method, mine[mine["role"] == "C-"], max(2, invert_images // 4), 2, pixel_um)
+    inverted = invert(method, crops[:invert_images], seed=seed, state=folder and folder / "inverting.safetensors")
     moves, pictures = [], []
     for what, styles_, step in (
         ("generated", start, direction.axis),
         ("control", start, direction.control),
         ("inverted", inverted, direction.axis),
     ):
-        d = torch.tensor(step, dtype=torch.float32)
         # Drawn cells lie around 0; real ones are of C-, so they are moved by the whole way from where they are.
         first, last = (0.0, 2.0) if what == "inverted" else (-1.0, 1.0)
-        ends = [draw(method, styles_ + t * d) for t in (first, last)]
-        before, after = (score(method, axis, x) for x in ends)
-        add(what, measured(ends[1]) - measured(ends[0]))
-        moves.append(
-            (
-                what,
-                before.mean(),
-                after.mean(),
-                2.0 * (what != "control"),
-                _identity(method, axis, *ends),
-                direction.length_sd,
-            )
-        )
+        moved = _kept(folder, what, partial(move, styles_, step, first, last))
+        before, after = moved.pop("scores")
+        identity, strip = float(moved.pop("identity")), moved.pop("strip")
+        add(what, pd.DataFrame(moved))
+        moves.append((what, before, after, 2.0 * (what != "control"), identity, direction.length_sd))
         if what != "control":
-            some = styles_[:3]
-            pictures.append(torch.stack([draw(method, some + t * d) for t in np.linspace(first, last, 5)], dim=1))
+            pictures.append(strip)
     if compound is not None:
-        crops, wells = real_crops(store, method, treated[treated["compound"] == compound], 48)
-        found = measured(crops).groupby(wells).mean()
+        found = of_wells("compound", treated[treated["compound"] == compound], 48).groupby(level="well").mean()
         share = (found.index.astype(str).map(on).to_numpy() + 1) / 2
         add(f"beside {compound}", found - by_role["C-"].mean() - np.outer(share, difference))
     names = ["what", "score_before", "score_after", "predicted", "identity", "length_sd"]
-    return pd.DataFrame(rows, columns=HEADER), pd.DataFrame(moves, columns=names), torch.cat(pictures).numpy()
+    return pd.DataFrame(rows, columns=HEADER), pd.DataFrame(moves, columns=names), np.concatenate(pictures)
+
+
+def _columns(table: pd.DataFrame) -> Arrays:
+    return {name: table[name].to_numpy() for name in table}
+
+
+def _sum(profiles: AnnData) -> str:
+    """A checksum of all that is read from profiles."""
+    found = hashlib.sha256(np.ascontiguousarray(profiles.X).ravel())
+    found.update(profiles.obs.to_csv().encode())
+    return found.hexdigest()
 
 
 def _identity(method: Method, axis: axes.Axis, before: torch.Tensor, after: torch.Tensor) -> float:

@@ -2,7 +2,7 @@
 
 A file is written beside its place as `<name>.partial` and then renamed, so nothing half-made ever has its final name.
 A folder that takes long to fill holds a small JSON record of what it was begun with; the same command goes on there,
-and another one is refused.
+and another one is refused. What is kept in it only until the command has finished goes with `unclaim`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def partial_path(path: Path) -> Path:
@@ -53,6 +56,18 @@ def write(path: str | Path, content: bytes | str) -> None:
 def write_json(path: str | Path, content: Any, **options: Any) -> None:
     """Write `content` as JSON that ends in a line end; `options` go to `json.dumps`."""
     write(path, json.dumps(content, **{"indent": 1} | options) + "\n")
+
+
+def kept(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by their names from a file (.npz), which is made where there is none: nothing is made twice."""
+    import numpy as np  # not with every command
+
+    if not path.exists():
+        made = make()
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.savez(file, **made)
+    with np.load(path) as found:
+        return dict(found)
 
 
 def sha256(path: str | Path) -> str:
@@ -98,3 +113,12 @@ def claim(folder: Path, record: str, begun: dict[str, Any], *, ignore: Collectio
             )
         return
     write_json(folder / record, begun)
+
+
+def unclaim(folder: Path, record: str) -> None:
+    """Remove a claimed folder of files, its record last: what a kill leaves of it is claimed still, or empty."""
+    for path in folder.iterdir():
+        if path.name != record:
+            path.unlink()
+    (folder / record).unlink()
+    folder.rmdir()

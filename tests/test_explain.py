@@ -1,14 +1,19 @@
 """What the axis looks like: directions against their laws, measurements against drawn discs, refusals before work."""
 
+import os
+from functools import partial
+
 import anndata
 import numpy as np
 import pandas as pd
+import plates
 import pytest
 import torch
 from gandl_book import figures, narrate
 
-from gandl_lib import checkpoints, explain
+from gandl_lib import checkpoints, cli, explain, shards
 from gandl_lib.methods import gandl
+from gandl_lib.nn import stylegan2
 
 TINY = gandl.GANDLConfig(network=gandl.StyleGAN2Config(resolution=32, width_base=64, width_max=8, latent=8), batch=2)
 
@@ -127,6 +132,146 @@ def test_drawing_is_repeatable_and_leaves_no_trace_and_inversion_comes_nearer(me
     assert errors[1] < 0.7 * errors[0]
     assert torch.equal(state, torch.get_rng_state())
     assert images.shape == (3, 2, 32, 32)
+
+
+def test_real_crops_are_those_that_profiles_are_made_of(screen):
+    """A network that knows pixels a tenth larger: sites of 40 pixels become 36, of which 2 x 2 crops make a profile."""
+    store = shards.Shards(screen / "screen.zarr")
+    tensors, header = checkpoints.read(screen / "network.safetensors")
+    coarse, wide = screen / "coarse.safetensors", 1.1 * store.pixel_um
+    checkpoints.save(coarse, tensors, header | {"pixel_um": wide})
+    cli.embed(str(coarse), str(store.path), screen / "coarse.h5ad")
+    found, network = anndata.read_h5ad(screen / "coarse.h5ad"), explain.open_generator(coarse, store.channels)
+    crops, wells = explain.real_crops(store, network, found.obs, 3, per_side=2, pixel_um=wide)
+    features = pd.DataFrame(network.embed(crops).detach().numpy()).groupby(wells).mean()
+    of_wells = found[[list(found.obs["well_id"]).index(well) for well in features.index]].X
+    np.testing.assert_allclose(features, of_wells, rtol=1e-4, atol=1e-5)
+
+
+# ---- long work resumes ----
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    """What `gandl explain` is given: a network that has hardly been trained, a small simulated screen, its profiles."""
+    folder = tmp_path_factory.mktemp("explain")
+    store = shards.Shards(shards.write(plates.small(folder / "data"), folder / "screen.zarr"))
+    torch.manual_seed(0)
+    network = checkpoints.weights(gandl.GANDL(TINY, len(store.channels)))
+    for name in network:
+        if name.endswith("noise_strength"):  # 0 before training; and an inversion has to go on with the same noise
+            network[name] = torch.tensor(0.1)
+    header = {"method": "gandl", "config": checkpoints.config_to_json(TINY), "channels": [*store.channels], "n_seen": 2}
+    checkpoints.save(folder / "network.safetensors", network, header)
+    checkpoints.save(folder / "other.safetensors", network, header | {"n_seen": 4})
+    trimmed = {name: t for name, t in network.items() if not name.startswith("generator_ema.")}
+    checkpoints.save(folder / "trimmed.safetensors", trimmed, header)
+    cli.embed(str(folder / "network.safetensors"), str(store.path), folder / "gandl.h5ad")
+    return folder
+
+
+def run(screen, out, network="network", **options):
+    weights = screen / f"{network}.safetensors"
+    cli.explain(weights, str(screen / "screen.zarr"), screen / "gandl.h5ad", out, images=16, **options)
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+class Clock:
+    """Lets a process live for so many steps: batches drawn, batches measured, files named."""
+
+    def __init__(self, monkeypatch):
+        self.left, self.drawn = None, 0
+        for owner, name in ((stylegan2.Generator, "synthesis"), (explain, "measure"), (os, "replace")):
+            monkeypatch.setattr(owner, name, self.counting(name, getattr(owner, name)))
+        whole = explain.real_crops
+        monkeypatch.setattr(explain, "real_crops", lambda *some, **options: [x[::8] for x in whole(*some, **options)])
+        monkeypatch.setattr(explain, "N_STYLES", 250)
+        monkeypatch.setattr(explain, "invert", partial(explain.invert, steps=40))
+        monkeypatch.setattr(explain.bootstrap, "interval", partial(explain.bootstrap.interval, n_bootstrap=50))
+
+    def counting(self, name, function):
+        def counted(*args, **options):
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise Killed
+            self.drawn += name == "synthesis"
+            return function(*args, **options)
+
+        return counted
+
+    def lives(self, steps, *args, **options):
+        self.left = steps
+        try:
+            run(*args, **options)
+        except Killed:
+            return False
+        finally:
+            self.left = None
+        return True
+
+
+def everything(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def calm(screen, tmp_path_factory):
+    """The files of an undisturbed run that takes nothing from a file, and how often it draws."""
+    folder = tmp_path_factory.mktemp("calm")
+    with pytest.MonkeyPatch.context() as patched:
+        clock = Clock(patched)
+        patched.setattr(explain, "_kept", lambda folder, name, make: make())
+        run(screen, folder / "axis.csv")
+    return everything(folder), clock.drawn
+
+
+def test_killed_anywhere_and_resumed_it_ends_in_the_same_bytes_and_does_little_twice(
+    screen, calm, tmp_path, monkeypatch
+):
+    clock, rng, deaths = Clock(monkeypatch), np.random.default_rng(0), 0
+    expected, drawn = calm
+    while not clock.lives(int(rng.integers(12, 30)), screen, tmp_path / "axis.csv"):
+        deaths += 1
+    assert deaths >= 3
+    assert everything(tmp_path) == expected
+    assert set(expected) == {"axis.csv", "axis_moves.csv", "axis.npz"}
+    assert clock.drawn <= drawn + deaths * explain.KEPT_STEPS
+
+
+def test_another_runs_leftovers_are_refused_by_name(screen, tmp_path, monkeypatch):
+    clock, out = Clock(monkeypatch), tmp_path / "axis.csv"
+    assert not clock.lives(10, screen, out)
+    kept = everything(tmp_path / "axis.partial")
+    for options, what in (({"seed": 1}, "seed"), ({"network": "other"}, "source")):
+        with pytest.raises(ValueError, match=rf"axis\.partial was begun with another {what}\. .* remove this one"):
+            run(screen, out, **options)
+    assert everything(tmp_path / "axis.partial") == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "trimmed"}, "holds no generator"),
+        ({"cell_type": "VERO"}, "no cell type"),
+        ({"compound": "water"}, "no treated well"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_before_a_folder_is_made(screen, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(screen, tmp_path / "axis.csv", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_generator_that_is_refused_leaves_nothing(screen, tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    monkeypatch.setattr(explain, "score", lambda method, axis, images: np.zeros(len(images)))
+    with pytest.raises(ValueError, match="do not move along the axis"):
+        run(screen, tmp_path / "axis.csv")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_chapter_says_what_its_table_says():

@@ -20,10 +20,10 @@ from sklearn.covariance import LedoitWolf
 from synthetic_profiles import make_profiles
 
 from gandl_lib.cli import app
-from gandl_lib.evaluate import EVALUATIONS, callers
+from gandl_lib.evaluate import EVALUATIONS, callers, clouds
 from gandl_lib.evaluate import hits as module
 from gandl_lib.evaluate.axes import efficacy
-from gandl_lib.evaluate.hits import HEADER, OF_ANY, WITH_POSITIVE, hits
+from gandl_lib.evaluate.hits import HEADER, OF_ANY, OF_CELLS, OF_CELLS_WITH_POSITIVE, WITH_POSITIVE, hits
 from gandl_lib.evaluate.replicates import average_precision, replicates
 from gandl_lib.plots import sentences
 from gandl_lib.profiles import aggregate, arms, normalise
@@ -271,6 +271,93 @@ def test_the_signature_is_reversed_by_what_cures_and_left_by_what_does_something
     assert table.loc[("reversal", "cures"), "p_value"] < 0.01
     assert table.loc[("efficacy", "cures"), "hit"]
     assert table.loc[("distance", "other"), "hit"], "it does something"
+
+
+def as_cells(p):
+    """The same rows, called single cells of their wells."""
+    p.obs["site_of"] = p.obs["well_id"] + "_1"
+    return p
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_scores_of_clouds_are_those_of_slow_twins(n):
+    """Wells of unlike many cells weigh alike; scipy's distances know weights, its Kolmogorov-Smirnov does not."""
+    rng = np.random.default_rng(n)
+    sizes, arm = rng.integers(3, 90, 10), np.repeat([0, 1], 5)
+    well = np.repeat(np.arange(10), sizes)
+    X = (rng.standard_normal((10, 4))[well] + rng.standard_normal((len(well), 4))).astype(np.float32)
+    distances, shares = clouds.Distances(X[::-1], well[::-1], arm), clouds.Shares.of(X[::-1], well[::-1])
+    draws = np.stack([rng.permutation(10)[:n] for _ in range(6)])
+    at, to = np.arange(10), (rng.standard_normal((50, 4)) + 1).astype(np.float32)
+    centre = np.stack([np.mean([X[well == w].mean(axis=0) for w in at[arm == a]], axis=0) for a in (0, 1)])
+    about = X - centre[arm[well]]
+    F_to = (to[:, None] <= shares.grid).mean(axis=0)
+    distances.among(at[4:8])  # some pairs of wells are known from before
+    fast = [
+        clouds.energy(distances, at, arm, draws),
+        clouds.ks(shares, at, arm, draws),
+        clouds.earth_mover(shares, at, arm, draws),
+        clouds.earth_mover(shares, at, arm, draws, to=F_to),
+    ]
+    for members, energy, ks, work, work_to in zip(draws, *fast, strict=True):
+        ours = np.isin(well, members)
+        weight = 1 / sizes[well]
+
+        def apart(a, b, weight=weight):
+            lengths = np.linalg.norm(about[a][:, None] - about[b], axis=2)
+            return np.average(np.average(lengths, axis=1, weights=weight[b]), weights=weight[a])
+
+        expected = 2 * apart(ours, ~ours) - apart(ours, ours) - apart(~ours, ~ours)
+        assert energy == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        F = np.stack([(X[well == w][:, None] <= shares.grid).mean(axis=0) for w in at])
+        others = np.setdiff1d(at, members)
+        assert ks == pytest.approx(np.abs(F[members].mean(axis=0) - F[others].mean(axis=0)).max(), rel=1e-4)
+        sides = {"u_weights": weight[ours], "v_weights": weight[~ours]}
+        exact = [stats.wasserstein_distance(x[ours], x[~ours], **sides) for x in X.T]
+        assert work == pytest.approx(np.mean(exact), rel=0.15)
+        exact = [stats.wasserstein_distance(x[ours], t, weight[ours]) for x, t in zip(X.T, to.T, strict=True)]
+        assert work_to == pytest.approx(np.mean(exact), rel=0.15)
+
+
+def test_cells_are_no_replicates():
+    """Cells of a well go together: permuted by wells p is uniform; a test that counts cells finds anything."""
+    plates = {f"L{k:03d}": 1 for k in range(100)}
+    p = as_cells(screen({"x": NOTHING}, 10, plates, doses=(1.0, 1.0, 1.0), sites=10, n_features=4))
+    table = hits(p)
+    assert set(table["caller"]) == {*OF_ANY, *OF_CELLS}
+    for caller in OF_CELLS:
+        found = table.loc[table["caller"] == caller, "p_value"]
+        assert len(found) == 100 and stats.kstest(found, "uniform").pvalue > 0.001, caller
+    naive = []
+    for _, one in p.obs.groupby("plate_id"):
+        x, treated = p[one.index].X[:, 0], (one["role"] == "treated").to_numpy()
+        naive.append(stats.ks_2samp(x[treated], x[~treated]).pvalue)
+    assert np.mean(np.array(naive) < 0.05) > 0.3
+
+
+def test_what_a_few_cells_of_each_well_answer_is_found_by_their_cloud():
+    """A tenth of the cells goes far one way and the others a little the other way: no well's mean moves."""
+    roles = {"C+": 24, "C-": 24}
+    p = make_profiles(plates={"HRCE": 1}, roles=roles, compounds={"few": NOTHING, "nothing": NOTHING},
+                      doses=(1.0,) * 4, sites=40, n_features=6, noise=1.0)  # fmt: skip
+    few = (p.obs["compound"] == "few").to_numpy() & (p.obs["site"] <= 4).to_numpy()
+    rest = (p.obs["compound"] == "few").to_numpy() & ~few
+    p.X[few] += 9 * p.X.std(axis=0)
+    p.X[rest] -= p.X.std(axis=0)
+    table = hits(as_cells(p)).set_index(["caller", "compound"])
+    assert (table.loc[["cell-energy", "cell-ks"]].xs("few", level=1)["p_value"] < 0.001).all()
+    assert (table.loc[["distance", "energy"]].xs("few", level=1)["p_value"] > 0.05).all()
+    assert (table.xs("nothing", level=1)["p_value"] > 0.01).all()
+
+
+def test_the_signature_of_cells_knows_what_cures():
+    p = with_positive({"cures": (0.01, 2.0, 1.0), "nothing": NOTHING}, 24, 2, (5.0,) * 3, n_features=20, sites=8)
+    table = hits(as_cells(p)).set_index(["caller", "compound"])
+    assert table.loc[("cell-reversal", "cures"), "score"] > 0.5 > 0.3 > table.loc[("cell-reversal", "nothing"), "score"]
+    assert table.loc[("cell-reversal", "cures"), "p_value"] < 0.01 < table.loc[("cell-reversal", "nothing"), "p_value"]
+    for caller in OF_CELLS_WITH_POSITIVE:  # compared with the same controls as those of wells' means
+        by_mean = table.loc[(caller.removeprefix("cell-"), "cures")]
+        assert table.loc[(caller, "cures"), "n_controls"] == by_mean["n_controls"] < 24
 
 
 def test_plain_callers_belong_to_the_methods_that_are_one_number():

@@ -90,9 +90,13 @@ def distance(X: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
 def energy(X: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """(B,) energy distance between the labelled wells and the rest, each well about its arm's mean."""
     X = _centred(X, arm)
-    apart = cdist(X, X)  # (m, m)
-    m, n = len(X), draws.shape[1]
-    within = np.zeros(len(draws))  # sum over pairs of labelled wells
+    return between(cdist(X, X), draws)
+
+
+def between(apart: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """(B,) energy distance of the labelled from the rest, of m things `apart` (m, m) from each other and themselves."""
+    m, n = len(apart), draws.shape[1]
+    within = np.diag(apart)[draws].sum(axis=1)  # sum over pairs of labelled ones
     for i in range(n):
         for j in range(i):
             within += 2 * apart[draws[:, i], draws[:, j]]

@@ -16,6 +16,10 @@ Where there are positive controls (C+), of which the axis and the signature know
                  with C-, 1 with C+. 1 less this is the published reversal score's "on" part.
 * `off-signature`  earth mover's distance from C- along all other features: the "off" part, what changes *beside*.
 
+Where rows are single cells (`gandl cells`), those that compare distributions are asked of the clouds of cells too, and
+not of wells' means alone (`clouds`): `cell-energy`, `cell-ks`, and with C+ `cell-reversal` and `cell-off-signature`,
+along the same signature. Wells are permuted, never cells.
+
 And the plain ones, for the methods that are one number or have one:
 
 * `brightness`   mean of the channels' mean intensities, of the method `intensity`.
@@ -59,6 +63,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -66,8 +71,9 @@ from anndata import AnnData
 from scipy import stats
 from tqdm import tqdm
 
-from gandl_lib.evaluate import callers
+from gandl_lib.evaluate import callers, clouds
 from gandl_lib.evaluate.axes import efficacy
+from gandl_lib.evaluate.clouds import Distances, Shares
 from gandl_lib.evaluate.reference import normalise_apart
 from gandl_lib.evaluate.replicates import GROUP
 from gandl_lib.profiles import aggregate, arms, by_method, is_negative_control
@@ -75,9 +81,11 @@ from gandl_lib.splits import by_well
 
 OF_ANY = ("distance", "replicates", "energy", "ks")
 WITH_POSITIVE = ("efficacy", "reversal", "off-signature")
+OF_CELLS = ("cell-energy", "cell-ks")
+OF_CELLS_WITH_POSITIVE = ("cell-reversal", "cell-off-signature")
 OF_ONE_NUMBER = {"intensity": "brightness", "cell-count": "cell-count"}
 """Method to the caller that it alone is asked by."""
-CALLERS = (*OF_ANY, *WITH_POSITIVE, *OF_ONE_NUMBER.values())
+CALLERS = (*OF_ANY, *WITH_POSITIVE, *OF_ONE_NUMBER.values(), *OF_CELLS, *OF_CELLS_WITH_POSITIVE)
 DEFAULT = "distance"
 
 PERMUTATIONS = 9_999
@@ -114,7 +122,7 @@ def hits(
     compound and dose.
 
     Args:
-        profiles: one table a method; rows are sites or wells.
+        profiles: one table a method; rows are sites or wells, or single cells.
         normalisation: of plates, a name from `profiles.NORMALISATIONS`.
         seed: of permutations, and of the choice of controls that axis and signature are fitted on.
         only: the callers to ask, of those that the profiles allow.
@@ -139,8 +147,10 @@ def hits(
                 f"has no C-), so nothing can be judged; found wells {found}."
             )
         X = wells.X.astype(np.float64)
-        of_all = _of_any(method, p, X, negative)
-        learnt = _with_positive(p, obs, X, normalisation, seed) if set(only) & set(WITH_POSITIVE) else {}
+        cells = _cells(normalised[~reference], obs) if set(only) & {*OF_CELLS, *OF_CELLS_WITH_POSITIVE} else None
+        of_all = _of_any(method, p, X, negative, cells)
+        needs_positive = set(only) & {*WITH_POSITIVE, *OF_CELLS_WITH_POSITIVE}
+        learnt = _with_positive(p, obs, X, cells, normalisation, seed) if needs_positive else {}
         groups = obs[treated].groupby(GROUP, dropna=False, observed=True).groups
         for group, members in tqdm(groups.items(), desc=f"hits of {method}", disable=None):
             members = obs.loc[members].sort_values("well_id").index.to_numpy()
@@ -171,8 +181,18 @@ def hits(
 # ---- what each caller measures ----
 
 
-def _of_any(method: str, p: AnnData, X: np.ndarray, negative: np.ndarray) -> dict[str, Question]:
-    """The callers that need no C+; X (N, D) are the normalised wells of p, which has a row a site."""
+def _cells(p: AnnData, wells: pd.DataFrame) -> tuple[Distances, Shares] | None:
+    """The single cells of `wells`, by their row there; None where rows of p are no cells."""
+    if "site_of" not in p.obs:
+        return None
+    well = pd.Index(wells["well_id"]).get_indexer(p.obs["well_id"].astype(str))
+    return Distances(p.X, well, arms(wells)), Shares.of(p.X, well)
+
+
+def _of_any(
+    method: str, p: AnnData, X: np.ndarray, negative: np.ndarray, cells: tuple[Distances, Shares] | None
+) -> dict[str, Question]:
+    """The callers that need no C+; X (N, D) are the normalised wells of p, which has a row a site or a cell."""
     asked = {name: Question(getattr(callers, name), X, negative) for name in OF_ANY}
     if X.shape[1] == 1:
         asked["replicates"] = Question(callers.replicates, X, negative, "one number has no direction to agree in")
@@ -183,11 +203,15 @@ def _of_any(method: str, p: AnnData, X: np.ndarray, negative: np.ndarray) -> dic
         means = X[:, :: X.shape[1] // channels] if known else X
         reason = "" if known else "the profiles do not say which of their columns are channels' means"
         asked[OF_ONE_NUMBER[method]] = Question(callers.difference, means.mean(axis=1), negative, reason)
+    if cells is not None:
+        (distances, shares), number = cells, np.arange(len(X))
+        asked["cell-energy"] = Question(partial(clouds.energy, distances), number, negative)
+        asked["cell-ks"] = Question(partial(clouds.ks, shares), number, negative)
     return asked
 
 
 def _with_positive(
-    p: AnnData, obs: pd.DataFrame, X: np.ndarray, normalisation: str, seed: int
+    p: AnnData, obs: pd.DataFrame, X: np.ndarray, cells: tuple[Distances, Shares] | None, normalisation: str, seed: int
 ) -> dict[str, dict[str, Question]]:
     """By cell type, the callers that need C+: axis and signature from controls that they are not compared with."""
     try:
@@ -209,25 +233,39 @@ def _with_positive(
         signature = stats.false_discovery_control(p_values) < ALPHA
         unordered = "the axis does not order unseen controls" if np.isnan(on_axis[mine]).all() else ""
         everything = "every feature is in the signature" if signature.all() else ""
+        well = mine & (role == "C+")
         learnt[cell_type] = {
             "efficacy": Question(callers.mean, on_axis, unseen, unordered, interval=True),
-            "reversal": _reversal(X[:, signature], mine & (role == "C+"), sick, unseen),
+            "reversal": _reversal(callers.earth_mover, X[:, signature], X[well][:, signature], sick, unseen),
             "off-signature": Question(callers.earth_mover, X[:, ~signature], unseen, everything),
         }
+        if cells is not None:
+            number, on, off = np.arange(len(X)), cells[1].along(signature), cells[1].along(~signature)
+            to = on.below[well].mean(axis=0)
+            learnt[cell_type] |= {
+                "cell-reversal": _reversal(partial(clouds.earth_mover, on), number, to, sick, unseen),
+                "cell-off-signature": Question(partial(clouds.earth_mover, off), number, unseen, everything),
+            }
     return learnt
 
 
-def _reversal(X: np.ndarray, well: np.ndarray, sick: np.ndarray, unseen: np.ndarray) -> Question:
-    """X (N, S) along the signature; `well` are the C+ wells, `sick` the C- wells that it was found with, (N,) bool."""
-    if not X.shape[1]:
-        return Question(callers.earth_mover, X, unseen, "no feature differs between C+ and C-")
-    target, k = X[well], int(sick.sum())
-    whole = callers.earth_mover(X[sick], np.zeros(k, int), np.arange(k)[None], to=target)[0]
+def _reversal(
+    earth_mover: Callable[..., np.ndarray], values: np.ndarray, target: np.ndarray, sick: np.ndarray, unseen: np.ndarray
+) -> Question:
+    """How near the target, of C+, things come, where 0 is as near as `sick`, the C- wells that taught, (N,) bool.
 
-    def score(x: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        return 1 - callers.earth_mover(x, arm, draws, to=target) / whole
+    Args:
+        values: (N, ...), what `earth_mover` takes of wells; `target`, what it takes as `to`; both of the signature.
+    """
+    if not target.shape[-1]:
+        return Question(earth_mover, values, unseen, "no feature differs between C+ and C-")
+    k = int(sick.sum())
+    whole = earth_mover(values[sick], np.zeros(k, int), np.arange(k)[None], to=target)[0]
 
-    return Question(score, X, unseen)
+    def score(some: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return 1 - earth_mover(some, arm, draws, to=target) / whole
+
+    return Question(score, values, unseen)
 
 
 # ---- how sure ----

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from gandl_lib.evaluate.hits import ALPHA, CALLERS
 from gandl_lib.plots.page import CYCLE, GREY, PALE, canvas, drawn, empty, name
 
-MARKS = "osD^vP*Xh"
+MARKS = "osD^vP*Xh<>pd"
 EFFECTS = {"slight": "10 to 35 %", "half": "35 to 65 %", "strong": "more than 65 %", "kills": "kills cells"}
 """How much of the infection is gone at a dose, as `benchmarks/hit_calling.py` sorts doses."""
 

@@ -7,9 +7,13 @@ chapters, reports and tests use is here by its name.
 from gandl_book.narrate.calling import (
     advice,
     agreement,
+    by_cell,
     called,
+    cells_as_replicates,
+    clouds_against_means,
     error_rates,
     floors,
+    means_or_clouds,
     power_table,
     real_doses,
     real_source,

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 
-from gandl_lib.evaluate.hits import ALPHA, CALLERS, DEFAULT, OF_ANY, PERMUTATIONS, WITH_POSITIVE
+from gandl_lib.evaluate.hits import (
+    ALPHA,
+    CALLERS,
+    DEFAULT,
+    OF_ANY,
+    OF_CELLS,
+    OF_CELLS_WITH_POSITIVE,
+    PERMUTATIONS,
+    WITH_POSITIVE,
+)
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.words import count, hundredths, listing, points, say
 
@@ -21,12 +30,21 @@ ASKS = {
     "off-signature": "What changes beside the signature? (earth mover's distance from C-)",
     "brightness": "Is it brighter or dimmer? (mean of the channels' means)",
     "cell-count": "Are there fewer cells, or more?",
+    "cell-energy": "The energy distance, of single cells instead of wells' means",
+    "cell-ks": "The largest Kolmogorov-Smirnov statistic, of single cells",
+    "cell-reversal": "How much of the signature is undone, by the cloud of cells",
+    "cell-off-signature": "What changes beside it, in the cloud of cells",
 }
+
+
+BY_CELL = "-cells"
+"""What ends the name of a method that was asked of single cells (`benchmarks/hit_calling.py`)."""
 
 
 def what_callers_ask() -> pd.DataFrame:
     """A line a caller."""
     needs = {c: "C-" for c in CALLERS} | {c: "C-, C+" for c in WITH_POSITIVE}
+    needs |= {c: "C-, cells" for c in OF_CELLS} | {c: "C-, C+, cells" for c in OF_CELLS_WITH_POSITIVE}
     return pd.DataFrame([{"caller": c, "its question": ASKS[c], "needs": needs[c]} for c in CALLERS])
 
 
@@ -85,6 +103,7 @@ def whose_wells(table: pd.DataFrame) -> Output:
 
 def error_rates(table: pd.DataFrame) -> Output:
     """Do p-values keep their promise on what does nothing, over all screens and in each?"""
+    table = table[table["caller"].isin(CALLERS)]  # one that is wrong on purpose has a sentence of its own
     fpr, each = (table[table["measure"] == measure] for measure in ("fpr", "fpr_of_screens"))
     broken = fpr[fpr["low"] > ALPHA]
     held = f"In {len(fpr) - len(broken)} of {len(fpr)} combinations of method, caller and design the interval of the "
@@ -111,18 +130,81 @@ def error_rates(table: pd.DataFrame) -> Output:
 
 
 def power_table(table: pd.DataFrame, controls: int = 32, replicates: int = 3) -> pd.DataFrame:
-    """A line a method and caller: power by effect in percent, with intervals."""
+    """A line a method and caller: power by effect in percent, with intervals; of sites, not of cells."""
     part = table[(table["measure"] == "power") & (table["controls"] == controls) & (table["replicates"] == replicates)]
+    part = part[~part["method"].str.endswith(BY_CELL)]
+    return pd.DataFrame(
+        [
+            {"method": name(method), "caller": caller, **_by_effect(one)}
+            for (method, caller), one in part.groupby(["method", "caller"], sort=False)
+        ]
+    )
+
+
+def _by_effect(rows: pd.DataFrame) -> dict[str, str]:
+    """Power in percent with its interval, by effect, of rows of one method, caller and design."""
+    by = rows.set_index("effect")
+    return {
+        e: "{:.0f} ({:.0f} to {:.0f})".format(*(100 * by.loc[e, column] for column in ("value", "low", "high")))
+        for e in ("slight", "half", "strong", "kills")
+        if e in by.index
+    }
+
+
+def by_cell(table: pd.DataFrame, method: str = "gandl", controls: int = 32, replicates: int = 3) -> pd.DataFrame:
+    """Power where callers see means of sites, means of single cells, or the cloud of them; a line a caller."""
     rows = []
-    for (method, caller), one in part.groupby(["method", "caller"], sort=False):
-        by = one.set_index("effect")
-        cells = {
-            e: "{:.0f} ({:.0f} to {:.0f})".format(*(100 * by.loc[e, column] for column in ("value", "low", "high")))
-            for e in ("slight", "half", "strong", "kills")
-            if e in by.index
-        }
-        rows.append({"method": name(method), "caller": caller, **cells})
+    for of, callers, seen in (
+        (method, (*OF_ANY, *WITH_POSITIVE), "crops side by side, mean of a well"),
+        (method + BY_CELL, (*OF_ANY, *WITH_POSITIVE), "single cells, mean of a well"),
+        (method + BY_CELL, (*OF_CELLS, *OF_CELLS_WITH_POSITIVE), "single cells, their cloud"),
+    ):
+        part = _rows(table, "power", of, controls, replicates)
+        for caller in callers:
+            found = _by_effect(part[part["caller"] == caller])
+            if found:
+                rows.append({"seen": seen, "caller": caller, **found})
     return pd.DataFrame(rows)
+
+
+def cells_as_replicates(table: pd.DataFrame, controls: int = 32, replicates: int = 3) -> Output:
+    """What becomes of 5 % where cells are counted as if each were an experiment."""
+    wrong = table[(table["measure"] == "fpr") & ~table["caller"].isin(CALLERS)]
+    wrong = wrong[(wrong["controls"] == controls) & (wrong["replicates"] == replicates)]
+    if wrong.empty:
+        return say("The recorded table holds no cells.")
+    rates = listing(
+        f"{100 * row.value:.0f} % ({100 * row.low:.0f} to {100 * row.high:.0f}) by {name(row.method)}"
+        for row in wrong.itertuples()
+    )
+    return say(
+        "Cells of a well share its plate, its place and its pipette. A test that counts them as replicates "
+        f"(Welch's t of each feature, corrected for their number) calls, of what does nothing, {rates}, "
+        f"instead of {100 * ALPHA:g} %. So wells are permuted here, with all their cells."
+    )
+
+
+def clouds_against_means(table: pd.DataFrame, method: str = "gandl") -> Output:
+    """Whether looking at clouds of cells finds more than the distance of their means, as far as intervals tell."""
+    lead = table[(table["measure"] == "lead") & (table["method"] == method + BY_CELL) & (table["replicates"] == 3)]
+    lead = lead[lead["caller"].isin(OF_CELLS) & lead["effect"].isin(["slight", "half", "strong"])]
+    if lead.empty:
+        return say("")
+
+    def where(rows: pd.DataFrame) -> str:
+        return listing(
+            f"{row.caller} on {row.effect} effects with {row.controls:.0f} controls, {100 * row.value:+.0f} points "
+            f"({100 * row.low:+.0f} to {100 * row.high:+.0f})"
+            for row in rows.itertuples()
+        )
+
+    ahead, behind = lead[lead["low"] > 0], lead[lead["high"] < 0]
+    first = f"**No cloud of cells finds more than the {DEFAULT} of their means** beyond its interval"
+    if len(ahead):
+        first = f"**Clouds of cells find more than the {DEFAULT} of their means** in {len(ahead)} of {len(lead)} "
+        first += f"comparisons by {name(method)}: {where(ahead)}"
+    rest = f"; less in {len(behind)} of {len(lead)}." if len(behind) else "."
+    return say(first + rest)
 
 
 def agreement(table: pd.DataFrame, method: str, controls: int = 32, replicates: int = 3) -> pd.DataFrame:
@@ -220,3 +302,25 @@ def real_doses(table: pd.DataFrame) -> pd.DataFrame:
             row[f"{drug}, {unit}"] = f"{len(hit)} of {len(part)}, from {hit.min():.3g}" if len(hit) else "none"
         rows.append(row | {"smallest p": f"{one['p_floor'].min():.2g}"})
     return pd.DataFrame(rows)
+
+
+def means_or_clouds(table: pd.DataFrame) -> Output:
+    """On single cells of a real plate: doses found by the distance of wells' means, and by clouds of cells."""
+    hit = table[table["hit"].astype(bool)].groupby(["method", "caller"]).size()
+    said = []
+    for method in table["method"].unique():
+        by_clouds = {c: int(hit.get((method, c), 0)) for c in OF_CELLS}
+        clouds = listing(f"{c} {n}" for c, n in by_clouds.items())
+        said.append(f"{name(method)}: {DEFAULT} of the means {hit.get((method, DEFAULT), 0)}, {clouds}")
+    n = len(table[["compound", "concentration_uM"]].drop_duplicates())
+    more = [
+        name(m)
+        for m in table["method"].unique()
+        if max(hit.get((m, c), 0) for c in OF_CELLS) > hit.get((m, DEFAULT), 0)
+    ]
+    verdict = (
+        f"**Clouds find more doses than means by {listing(more)}.**"
+        if more
+        else "**Nowhere does looking at whole clouds find more doses than the distance of their means.**"
+    )
+    return say(f"Of {n} doses of both drugs are found, {'; '.join(said)}.", verdict)
