@@ -1,5 +1,6 @@
 """GAN-DL as a method: every preset builds, every parameter learns, an embedding ignores its batch mates."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -127,16 +128,14 @@ def test_penalties_are_fp32_where_the_rest_is_fp16(monkeypatch):
                 todo += [parent for parent, _ in node.next_functions]
         return any("ToCopy" in node.name() for node in found)
 
-    seen = {}
-    penalties = ["r1", "lipschitz_one_sided", "lipschitz_two_sided", "path_lengths"]
+    def spy(name, original, *args):
+        found = original(*args)
+        seen[name] = casts(found)
+        return found
+
+    seen, penalties = {}, ["r1", "lipschitz_one_sided", "lipschitz_two_sided", "path_lengths"]
     for name in [*penalties, "generator_nonsaturating"]:
-
-        def spy(*args, name=name, original=getattr(losses, name)):
-            found = original(*args)
-            seen[name] = casts(found)
-            return found
-
-        monkeypatch.setattr(losses, name, spy)
+        monkeypatch.setattr(losses, name, functools.partial(spy, name, getattr(losses, name)))
     critic = METHODS["wgan-gp"](METHODS["wgan-gp"].presets["tiny"], 3)
     for method in (GANDL(SMALL, 3), critic):
         with torch.autocast("cpu", torch.float16):
