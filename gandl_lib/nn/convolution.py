@@ -44,7 +44,8 @@ def without_fp16(like: Tensor, wanted: bool = True) -> torch.autocast:
     For what fp16's range, 6e-5 to 65504 at full precision, may not hold. Gradient penalties above all: a scaler looks
     after the gradient of a loss and not after gradients within it, and of those of a new logit by the pixels, four in
     five lie below 6e-5 at 128 pixels. To scale them as well would multiply two scales in the second derivatives;
-    penalties are lazy, and fp32 is safe.
+    penalties are lazy, and fp32 is safe. Activations need no such care: none was above 20, in quick32 and gpu128 when
+    new and in the shipped quick32.
 
     Args:
         like: any tensor of the device in question.
