@@ -282,7 +282,11 @@ table(narrate.real_doses(real), "Doses called hits (q < 0.05) of each drug, and 
 # %% tags=["hide-input"]
 cells = recorded("hits_bbbc013_cells")
 shown = cells[(cells["caller"] == "distance") | cells["caller"].str.startswith("cell-")]
-table(narrate.real_doses(shown), "The same of the plate's 22,132 single cells, by their means and by their clouds. Recorded.", of=cells)
+table(
+    narrate.real_doses(shown),
+    "The same of the plate's 22,132 single cells, by their means and by their clouds. Recorded.",
+    of=cells,
+)
 
 # %% tags=["remove-input"]
 narrate.means_or_clouds(cells)
