@@ -51,7 +51,7 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def input_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """d logits / d images, (B, C, H, W), itself differentiable. `images` must require grad and have led to `logits`."""
-    with only_images():
+    with only_images(), torch.autocast(images.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient
 
@@ -87,7 +87,7 @@ def path_lengths(images: Tensor, latents: Tensor) -> Tensor:
         latents: (B, L, W), one style vector per layer; the norm is averaged over the L layers.
     """
     y = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-    with only_images():
+    with only_images(), torch.autocast(images.device.type, enabled=False):
         (jacobian,) = torch.autograd.grad((images * y).sum(), latents, create_graph=True)
     return jacobian.float().square().sum(dim=2).mean(dim=1).sqrt()
 

@@ -62,9 +62,18 @@ KEEP = {
 }
 
 
-PRECISIONS = {"32-true": "fp32 throughout", "bf16-mixed": "matrix products and convolutions in bfloat16"}
-"""What a run may be told. fp16 is not among them: its range asks for a scaler of gradients, and gradients of gradients
-(R1, path lengths) for more than that. A GPU without bfloat16, like a T4, trains in fp32."""
+PRECISIONS = {
+    "32-true": "fp32 throughout",
+    "bf16-mixed": "matrix products and convolutions in bfloat16",
+    "16-mixed": "the same in fp16, gradients scaled into its range",
+}
+"""What a run may be told. 16-mixed is for a GPU without bfloat16, like a T4; it was tested on a CPU and measured on no
+GPU, neither for speed nor for what it costs in accuracy. Weights, their gradients and optimisers are fp32 in each, and
+gradient penalties are in 16-mixed (`without_fp16`)."""
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+SMALLEST_SCALE = 2.0**-24
+"""fp16's smallest number: gradients that overflow even at this scale of the loss do so because they are not finite."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +103,7 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     run.mkdir(parents=True, exist_ok=True)
     import lightning_fabric  # takes seconds, and whoever reports on a run imports this module too
 
-    fabric = lightning_fabric.Fabric(
-        accelerator=config.accelerator, devices=config.devices, precision=config.precision, plugins=_launcher()
-    )
+    fabric = lightning_fabric.Fabric(accelerator=config.accelerator, devices=config.devices, plugins=_launcher())
     fabric.launch()
     torch.manual_seed(config.seed)
     labels = labelled(cls, method_config, shards.wells, config.seed)
@@ -120,6 +127,7 @@ def train(name: str, shards: Shards, run: Path, *, preset: str | None = None, co
     if done >= config.images:
         print(f"{run}: already trained on {done} images.", file=sys.stderr)
         return run / "weights.safetensors"
+    method.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16-mixed")
     n_seen = resume(run, method)
     share = share_between(fabric, method)
     method.to(fabric.device)
@@ -137,12 +145,17 @@ def check_precision(precision: str, accelerator: str = "auto") -> None:
     if precision not in PRECISIONS:
         known = "; ".join(f"{name}: {what}" for name, what in PRECISIONS.items())
         raise ValueError(f"unknown precision {precision!r}. Known are {known}.")
-    if precision == "bf16-mixed" and accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise ValueError(
-                f"{torch.cuda.get_device_name()} has no bfloat16, and imitating it is slower than fp32; "
-                "train with --precision 32-true."
-            )
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if precision == "bf16-mixed" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"{torch.cuda.get_device_name()} has no bfloat16, and imitating it is slower than fp32; "
+            "train with --precision 16-mixed, fp16 with scaled gradients, or 32-true."
+        )
+    if precision == "16-mixed" and not on_gpu and accelerator != "cpu":
+        raise ValueError(
+            "16-mixed is for CUDA GPUs, and none is here; a CPU imitates fp16 more slowly than it computes fp32. "
+            "Train with --precision 32-true, or with --accelerator cpu to see fp16's rounding all the same."
+        )
 
 
 def labelled(cls: type[Method], method_config: Any, wells: pd.DataFrame, seed: int) -> Labels | None:
@@ -270,6 +283,7 @@ def loop(
     if n_seen == 0 and first:
         _tick(method, crops, run, header, config, 0, {"minutes": 0.0}, labels)
     draws = ShareOfDraws(rank, world) if world > 1 else contextlib.nullcontext()
+    half = HALF.get(config.precision)
     for images in crops.batches(n_seen, method.batch, config.workers, rank, world):
         if n_seen >= config.images:
             break
@@ -278,7 +292,7 @@ def loop(
         if labels:
             mine = range(n_seen + rank * len(images), n_seen + (rank + 1) * len(images))
             answers = [torch.from_numpy(labels.codes[[crops.site(k) for k in mine]]).to(fabric.device)]
-        with fabric.autocast(), draws:
+        with torch.autocast(fabric.device.type, half, enabled=half is not None), draws:
             terms = method.step(images.to(fabric.device, non_blocking=True), n_seen, *answers)
         share()
         n_seen, n_steps = n_seen + method.batch, n_steps + 1
@@ -292,6 +306,8 @@ def loop(
             line = {key: float(method.mean_of_processes(sums[key])) / steps[key] for key in sums}
             if not all(np.isfinite(v) for v in line.values()):
                 raise FloatingPointError(f"{run}: training diverged before image {n_seen}: {line}.")
+            if method.scaler.get_scale() < SMALLEST_SCALE:
+                raise FloatingPointError(f"{run}: gradients overflow at any scale, seen before image {n_seen}.")
             line |= {"images_per_second": n_steps * method.batch / elapsed, "minutes": minutes}
             line["peak_memory_MB"] = peak_memory_MB()
             if first:
@@ -316,6 +332,7 @@ def resume(run: Path, method: Method) -> int:
     optimisers = {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
     method.load_state_dict({name: t for name, t in tensors.items() if name not in optimisers})
     checkpoints.load_optimisers(method, optimisers)
+    method.scaler.load_state_dict(header.get("scaler", {}))
     return header["n_seen"]
 
 
@@ -383,7 +400,7 @@ def _tick(
     checkpoints.save(
         run / "state.safetensors",
         method.state_dict() | checkpoints.optimiser_tensors(method),
-        header | {"n_seen": n_seen},
+        header | {"n_seen": n_seen, "scaler": method.scaler.state_dict()},
     )
 
 

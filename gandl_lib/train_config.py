@@ -13,7 +13,7 @@ class TrainConfig:
     """How often to log, probe, draw samples and save the state."""
     seed: int = 0
     precision: str = "32-true"
-    """32-true, or bf16-mixed where the device has it; a T4 does not."""
+    """32-true; bf16-mixed where the device has it; 16-mixed on a GPU that has not, like a T4."""
     accelerator: str = "auto"
     devices: int = 1
     workers: int = 1

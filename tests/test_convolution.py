@@ -88,3 +88,18 @@ def test_autocast_reaches_inside():
         (g,) = torch.autograd.grad(y.float().square().sum(), x, create_graph=True)
         g.float().square().sum().backward()
     assert x.grad.dtype == w.grad.dtype == torch.float32
+
+
+def test_fp16_alone_is_left_where_its_range_may_not_do():
+    x, w = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3)
+
+    def precision(wanted: bool = True) -> torch.dtype:
+        with convolution.without_fp16(x, wanted):
+            return convolution.conv2d(x, w).dtype
+
+    assert precision() == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert precision() == torch.bfloat16
+    with torch.autocast("cpu", torch.float16):
+        assert (precision(), precision(wanted=False)) == (torch.float32, torch.float16)
+        assert convolution.conv2d(x, w).dtype == torch.float16  # again, afterwards

@@ -13,7 +13,8 @@ from gandl_lib.methods.gandl import GANDL, PRESETS
 
 def test_advice_says_what_is_measured_and_what_is_not() -> None:
     t4 = devices.advice("Tesla T4")
-    assert "(measured)" in t4 and "(calculated, not measured)" in t4 and "no bf16" in t4
+    assert "(measured)" in t4 and "(calculated, not measured)" in t4
+    assert "no bf16" in t4 and "16-mixed" in t4 and "measured on no GPU" in t4
     assert "no bf16" not in devices.advice("NVIDIA A100-SXM4-40GB") and "h (calculated" in devices.advice("NVIDIA L4")
     assert "not known" in devices.advice("NVIDIA B300") and devices.advice("") == ""
 

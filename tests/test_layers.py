@@ -100,6 +100,18 @@ def test_styled_conv_is_the_papers_per_sample_weights(up):
         torch.testing.assert_close(found[k : k + 1], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_large_styles_are_divided_out_in_half_precision(half):
+    """Their squares lie beyond fp16's range: a demodulation by what overflowed would be by 0, and finite."""
+    torch.manual_seed(0)
+    layer, a, w = StyledConv(5, 7, latent=8), torch.randn(3, 5, 6, 6), torch.randn(3, 8)
+    layer.affine.weight.data.mul_(1000)
+    expected = layer(a, w)
+    with torch.autocast("cpu", half):
+        found = layer(a, w).float()
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 5, 6])
 @pytest.mark.parametrize(("resolution", "base", "head"), [(16, 64, "flatten"), (32, 256, "pool"), (24, 96, "flatten")])
 def test_any_channels_any_width_same_512_features(channels, resolution, base, head):

@@ -1,5 +1,6 @@
 """Training resumes to the same bits, says what is wrong before it starts, and leaves nothing half-written."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -35,8 +36,12 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_four_steps_are_two_steps_saved_loaded_and_two_more(store, tmp_path, monkeypatch):
-    whole = run(store, tmp_path / "whole")
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_four_steps_are_two_steps_saved_loaded_and_two_more(store, tmp_path, monkeypatch, precision):
+    """In fp16 too, where the scale of gradients is halved and doubled on the way, and skips a step on either side."""
+    scaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**30, growth_interval=3)
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    whole = run(store, tmp_path / "whole", precision=precision)
     step, calls = gandl.GANDL.step, []
 
     def dies(self, images, n_seen):
@@ -47,12 +52,14 @@ def test_four_steps_are_two_steps_saved_loaded_and_two_more(store, tmp_path, mon
 
     monkeypatch.setattr(gandl.GANDL, "step", dies)
     with pytest.raises(KeyboardInterrupt):
-        run(store, tmp_path / "torn")
+        run(store, tmp_path / "torn", precision=precision)
     assert not (tmp_path / "torn" / "weights.safetensors").exists()
     monkeypatch.setattr(gandl.GANDL, "step", step)
-    torn = run(store, tmp_path / "torn")
+    torn = run(store, tmp_path / "torn", precision=precision)
     assert same(tensors(whole), tensors(torn))
-    assert same(tensors(whole.with_name("state.safetensors")), tensors(torn.with_name("state.safetensors")))
+    states = [checkpoints.read(path.with_name("state.safetensors")) for path in (whole, torn)]
+    assert same(states[0][0], states[1][0]) and states[0][1] == states[1][1]
+    assert bool(states[0][1]["scaler"]) == (precision == "16-mixed")
     seen = [line["n_seen"] for line in train.read_stats(tmp_path / "torn")]
     assert seen == [0, 2, 4, 6, 8]
 
@@ -146,8 +153,13 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
 
 
 def test_a_precision_is_known_and_the_devices_own(monkeypatch, store, tmp_path):
-    with pytest.raises(ValueError, match="unknown precision '16-mixed'. Known are 32-true: .*; bf16-mixed: "):
-        run(store, tmp_path / "run", precision="16-mixed")
+    with pytest.raises(ValueError, match="unknown precision 'fp16'. Known are 32-true: .*; bf16-mixed: .*; 16-mixed: "):
+        run(store, tmp_path / "run", precision="fp16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for accelerator in ("auto", "mps"):
+        with pytest.raises(ValueError, match="CUDA GPUs, and none is here.*--precision 32-true.*--accelerator cpu"):
+            config = train.TrainConfig(precision="16-mixed", accelerator=accelerator)
+            train.train("gandl", store, tmp_path / "run", preset="small", config=config)
     assert not (tmp_path / "run").exists()
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -155,18 +167,35 @@ def test_a_precision_is_known_and_the_devices_own(monkeypatch, store, tmp_path):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: asked.append(1) or including_emulation
     )
-    with pytest.raises(ValueError, match="Tesla T4 has no bfloat16.*--precision 32-true"):
+    with pytest.raises(ValueError, match="Tesla T4 has no bfloat16.*--precision 16-mixed.*or 32-true"):
         train.check_precision("bf16-mixed")
     assert asked  # a device that only imitates it says yes when asked carelessly
     train.check_precision("32-true")
+    train.check_precision("16-mixed")
     train.check_precision("bf16-mixed", "cpu")
+    train.check_precision("16-mixed", "cpu")
 
 
 @pytest.mark.parametrize("precision", list(train.PRECISIONS))
 def test_every_precision_trains_and_leaves_the_same_tensors(store, tmp_path, precision):
-    """Names, shapes and kinds of weights, optimisers' included, do not depend on it; nor does what can be read back."""
+    """Files, columns of the log, and names, shapes and kinds of weights, optimisers' included, do not depend on it."""
     made, plain = (run(store, tmp_path / name, precision=p) for name, p in (("made", precision), ("plain", "32-true")))
     for name in ("weights.safetensors", "state.safetensors"):
         a, b = tensors(made.with_name(name)), tensors(plain.with_name(name))
         assert {k: (t.shape, t.dtype) for k, t in a.items()} == {k: (t.shape, t.dtype) for k, t in b.items()}
         assert all(torch.isfinite(t).all() for t in a.values() if t.is_floating_point())
+    files, logs = [], []
+    for folder in (made.parent, plain.parent):
+        files.append({path.relative_to(folder) for path in folder.rglob("*")})
+        logs.append([list(line) for line in train.read_stats(folder)])
+    assert files[0] == files[1] and logs[0] == logs[1]
+    with pytest.raises(ValueError, match=f"precision was '{precision}'"):
+        run(store, made.parent, precision=next(p for p in train.PRECISIONS if p != precision))
+
+
+def test_gradients_that_no_scale_makes_finite_stop_the_run(store, tmp_path, monkeypatch):
+    """Losses look well while every step is skipped, for ever: that must not pass for training."""
+    monkeypatch.setattr(torch.amp, "GradScaler", functools.partial(torch.amp.GradScaler, init_scale=2.0**-23))
+    monkeypatch.setattr(gandl.losses, "discriminator_logistic", lambda real, fake: (0 * real).sqrt().mean())
+    with pytest.raises(FloatingPointError, match="overflow at any scale"):
+        run(store, tmp_path / "run", precision="16-mixed")

@@ -41,6 +41,8 @@ class Method(nn.Module):
     optimisers: dict[str, torch.optim.Optimizer]
     """By name, saved beside the weights. A cached property: PyTorch loads its compiler with the first optimiser, which
     takes seconds that embedding does without."""
+    scaler: torch.amp.GradScaler = torch.amp.GradScaler("cpu", enabled=False)
+    """Keeps gradients within fp16's range where that is trained in; otherwise it does nothing."""
 
     def __init__(self, config: Any, channels: int):
         super().__init__()
@@ -76,9 +78,15 @@ class Method(nn.Module):
         return mean
 
     def update(self, name: str, loss: Tensor) -> None:
-        """One step of the optimiser called `name` down the gradient of `loss`."""
+        """One step of the optimiser called `name` down the gradient of `loss`.
+
+        Where gradients have left fp16's range, the weights stay as they are and `scaler` halves its scale.
+        """
         optimiser = self.optimisers[name]
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        with torch.autocast(loss.device.type, enabled=False):  # each derivative as precise as its layer was
+            self.scaler.scale(loss).backward()
+        # Averaged before they are looked at: an overflow in one process is one in all, and all skip the same steps.
         self.sync_gradients([p for group in optimiser.param_groups for p in group["params"]])
-        optimiser.step()
+        self.scaler.step(optimiser)
+        self.scaler.update()

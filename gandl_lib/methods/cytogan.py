@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from gandl_lib import losses
 from gandl_lib.methods.base import Method
+from gandl_lib.nn.convolution import without_fp16
 from gandl_lib.nn.dcgan import DCGANConfig, Discriminator, Generator, Trunk
 
 
@@ -178,10 +179,10 @@ class WGANGP(CytoGAN):
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         D = self.discriminator
         mix = losses.uniform_mix(real, fake).requires_grad_(True)
-        return {
-            "loss_d": losses.wasserstein(D(real), D(fake)),
-            "penalty": self.config.penalty * losses.lipschitz_two_sided(losses.input_gradient(D(mix), mix)),
-        }
+        distance = losses.wasserstein(D(real), D(fake))
+        with without_fp16(mix):
+            slope = losses.lipschitz_two_sided(losses.input_gradient(D(mix), mix))
+        return {"loss_d": distance, "penalty": self.config.penalty * slope}
 
     def generator_loss(self, fake_logits: Tensor) -> Tensor:
         return -fake_logits.mean()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from gandl_lib import losses
 from gandl_lib.augment import AdaptiveAugment
 from gandl_lib.methods.base import Method
+from gandl_lib.nn.convolution import without_fp16
 from gandl_lib.nn.layers import adam_groups, stddev_group
 from gandl_lib.nn.stylegan2 import TAPS, Discriminator, Generator, StyleGAN2Config
 from gandl_lib.views import lift, unlift
@@ -169,7 +170,8 @@ class GANDL(Method):
         # R1 is taken where the discriminator looks, behind the augmentation: its sampling has no second derivative.
         real = self.augment(real).detach().requires_grad_(lazy)
         fake = self.augment(fake)
-        real_logits, fake_logits = D(real, real=True), D(fake)
+        with without_fp16(real, lazy):
+            real_logits, fake_logits = D(real, real=True), D(fake)
         if c.ada_target:
             self.augment.follow(real_logits.detach(), c.batch)
         loss = losses.discriminator_logistic(real_logits, fake_logits)
@@ -179,7 +181,9 @@ class GANDL(Method):
             loss = loss + c.r1_every * c.gamma / 2 * terms["r1"]
             if c.lipschitz_weight > 0:
                 mix = losses.uniform_mix(real.detach(), fake).requires_grad_(True)
-                terms["lipschitz"] = losses.lipschitz_one_sided(losses.input_gradient(D(mix), mix))
+                with without_fp16(mix):
+                    mix_logits = D(mix)
+                terms["lipschitz"] = losses.lipschitz_one_sided(losses.input_gradient(mix_logits, mix))
                 loss = loss + c.r1_every * c.lipschitz_weight * terms["lipschitz"]
         self.update("discriminator", loss)
         return terms
@@ -191,8 +195,9 @@ class GANDL(Method):
         terms = {"loss_g": loss}
         if c.path_weight > 0 and iteration % c.path_every == 0:
             z = torch.randn(max(1, len(fake) // 2), c.network.latent, device=fake.device)
-            w = G.styles(z, c.style_mixing)
-            lengths = losses.path_lengths(G.synthesis(w), w)
+            with without_fp16(z):
+                w = G.styles(z, c.style_mixing)
+                lengths = losses.path_lengths(G.synthesis(w), w)
             mean = torch.lerp(self.mean_path_length, self.mean_of_processes(lengths.detach().mean()), c.path_decay)
             self.mean_path_length.copy_(mean)
             terms["path_length"] = mean

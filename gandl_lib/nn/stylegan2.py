@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gandl_lib.nn.convolution import conv2d, conv_transpose2d
+from gandl_lib.nn.convolution import conv2d, conv_transpose2d, without_fp16
 from gandl_lib.nn.layers import (
     ACT_GAIN,
     SLOPE,
@@ -115,7 +115,9 @@ class StyledConv(nn.Module):
 
     def forward(self, a: Tensor, w: Tensor) -> Tensor:
         s = self.affine(w)  # (B, I)
-        demodulation = (s.float().square() @ self.weight.float().square().sum(dim=(2, 3)).T + 1e-8).rsqrt()  # (B, O)
+        with without_fp16(s):  # a sum of squares beyond its range would give 0 and not be noticed
+            squares = s.float().square() @ self.weight.float().square().sum(dim=(2, 3)).T
+        demodulation = (squares + 1e-8).rsqrt()  # (B, O)
         x = a * (s * self.input_gain).to(a.dtype)[:, :, None, None]
         if self.up:
             x = conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
