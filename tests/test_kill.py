@@ -25,7 +25,7 @@ STAGES = ("shard", "train", "embed", "evaluate", "screen")
 SHORT, LONG = 3, 12
 
 DRIVER = '''
-import json, os, pathlib, signal, sys, time, warnings
+import functools, json, os, pathlib, signal, sys, time, types, warnings
 warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(1)
@@ -35,8 +35,9 @@ from gandl_lib.screen import strip
 from gandl_lib.shards import Shards
 screen.PRESET = "tiny"
 strip.IMAGES, strip.INVERTED, explain.N_STYLES = 8, 4, 200
-inverted, crops = explain.invert, explain.real_crops
+inverted, crops, interval = explain.invert, explain.real_crops, explain.bootstrap.interval
 explain.invert = lambda *some, **options: inverted(*some, steps=10, **options)
+explain.bootstrap = types.SimpleNamespace(interval=functools.partial(interval, n_bootstrap=50))
 explain.real_crops = lambda *some, **options: [x[::4] for x in crops(*some, **options)]
 
 def shard(data, ready, out):

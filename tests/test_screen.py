@@ -11,6 +11,7 @@ import sys
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from plates import small, without_controls
 from scipy import ndimage
 
 from gandl_lib import explain, profiles
+from gandl_lib.evaluate import bootstrap
 from gandl_lib.plots import sentences as narrate_sentences
 from gandl_lib.screen import quality, report, strip
 from gandl_lib.screen import run as screen
@@ -42,6 +44,7 @@ def be_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(strip, "INVERTED", 4)
     patch.setattr(explain, "N_STYLES", 200)
     patch.setattr(explain, "invert", partial(explain.invert, steps=10))
+    patch.setattr(explain, "bootstrap", SimpleNamespace(interval=partial(bootstrap.interval, n_bootstrap=50)))
     crops = explain.real_crops
     patch.setattr(explain, "real_crops", lambda *some, **options: [x[::4] for x in crops(*some, **options)])
 
