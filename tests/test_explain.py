@@ -323,7 +323,10 @@ def test_what_is_drawn_is_flagged_where_it_differs_from_the_wells():
 @pytest.mark.parametrize(("before", "after", "far", "begin"), [(-1, 1, True, True), (-9, -8.5, False, False)])
 def test_moves_that_fall_short_and_begin_elsewhere_are_doubted(before, after, far, begin):
     effects, moves = axis_of(*CHANGES, before=before, after=after)
-    assert ("less than half of the way" in repr(strips.what_changes(effects, moves))) != far
+    said = repr(strips.what_changes(effects, moves))
+    assert ("Drawn cells came less than half of the way" in said) != far and (
+        "as cells that hardly move" in said
+    ) != far
     doubts = repr(strips.what_to_distrust(moves, 8000))
     assert ("do not begin at C-" in doubts) != begin
     assert "dropped in training shows nowhere" in doubts and "8,000 crops" in doubts

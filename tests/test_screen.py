@@ -530,6 +530,8 @@ def test_a_well_map_says_what_it_shows():
     wells = pd.DataFrame({"plate_id": "P", "well": ["A01", "B03"], "role": ["C+", "treated"], "x": [1.0, 3.0]})
     figure = figures.well_map(wells, "P", "x", "brightness", (0, 4))
     assert figure.alt == "Map of plate P, brightness of 2 wells: 1 to 3, median 2."
+    figure = figures.well_map(wells.assign(x=np.nan), "P", "x", "efficacy", (-1, 1))
+    assert figure.alt == "Map of plate P, efficacy of 2 wells: not known."
 
 
 def test_every_channel_has_a_light_of_its_own():

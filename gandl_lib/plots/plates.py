@@ -69,9 +69,10 @@ def well_map(
     frames = [Patch(facecolor="none", edgecolor=ROLES[r], label=r) for r in ("C+", "C-") if (plate["role"] == r).any()]
     if frames:
         figure.legend(handles=frames, loc="outside lower center", ncols=2)
-    values = plate[quantity].astype(float)
-    spread = f"{values.min():.3g} to {values.max():.3g}" if values.notna().any() else "not known"
-    figure.alt = f"Map of plate {plate_id}, {label} of {len(plate)} wells: {spread}, median {values.median():.3g}."
+    values, known = plate[quantity].astype(float), "not known"
+    if values.notna().any():
+        known = f"{values.min():.3g} to {values.max():.3g}, median {values.median():.3g}"
+    figure.alt = f"Map of plate {plate_id}, {label} of {len(plate)} wells: {known}."
     return figure
 
 

@@ -148,8 +148,13 @@ def what_changes(effects: pd.DataFrame, moves: pd.DataFrame) -> Output:
     asked = ways.loc["generated", "predicted"]
     moved = f"**How far.** Asked to move by {asked:g} along the axis of {effects['cell_type'].iloc[0]}, from C- to C+,"
     moved += f" drawn cells moved by {way('generated')}, and C- cells of the screen, drawn again, by {way('inverted')}."
-    if ways.loc[["generated", "inverted"], "reached"].min() < asked / 2:
-        moved += " **That is less than half of the way: what tells the controls apart is not in these pictures.**"
+    names = {"generated": "drawn cells", "inverted": "cells drawn again"}
+    short = [name for what, name in names.items() if ways.loc[what, "reached"] < asked / 2]
+    if short:
+        moved += (
+            f" **{listing(short).capitalize()} came less than half of the way: what tells the controls apart is not"
+        )
+        moved += " in their pictures.**"
     found = verdicts(effects)
     by = {verdict: [m for m, v in found.items() if v == verdict] for verdict in (SAME, AGAINST, MISSED, ONLY)}
     n_real = len(found) - len(by[ONLY])
@@ -167,11 +172,10 @@ def what_changes(effects: pd.DataFrame, moves: pd.DataFrame) -> Output:
     control = len(surely(effects[effects["what"] == "control"]))
     only = f"**What is only drawn.** {count(len(by[ONLY]), 'measure')} that the wells do not change; a direction that"
     only += f" should change none changes {control}."
-    kept = [f"{100 * ways.loc[what, 'identity']:.0f} %" for what in ("generated", "inverted")]
-    itself = (
-        f"**Still itself.** After the move {kept[0]} of the drawn cells and {kept[1]} of those drawn again are most"
-    )
-    itself += " like themselves in what the axis does not measure."
+    kept = [f"{100 * ways.loc[what, 'identity']:.0f} %" for what in names]
+    itself = f"**Still itself.** After the move {kept[0]} of the drawn cells and {kept[1]} of those drawn again are"
+    itself += " most like themselves in what the axis does not measure"
+    itself += ", as cells that hardly move must be." if short else "."
     return points(moved, differ + ".", only, itself)
 
 
