@@ -19,7 +19,6 @@ from anndata import AnnData
 from sklearn.exceptions import ConvergenceWarning
 
 from gandl_lib import explain, files
-from gandl_lib.plots.words import METHOD
 from gandl_lib.screen import quality
 from gandl_lib.shards import Shards
 
@@ -56,7 +55,8 @@ def make(run: str | Path, shards: Shards, embedded: AnnData, out: Path, seed: in
     controls = pd.read_csv(out / "controls.csv") if (out / "controls.csv").exists() else pd.DataFrame()
     if controls.empty or (noted.exists() and (json.loads(noted.read_text())["why_not"] or _whole(out))):
         return
-    apart = controls[(controls["method"] == METHOD) & (controls["plate_id"] == quality.ALL)].dropna(subset=["ssmd"])
+    mine = controls["method"] == json.loads(embedded.uns["provenance"])["method"]
+    apart = controls[mine & (controls["plate_id"] == quality.ALL)].dropna(subset=["ssmd"])
     cell_type = None if apart.empty else str(apart.loc[apart["ssmd"].idxmax(), "cell_type"])
     kept, why_not = files.partial_path(out / "axis"), None
     print("Moving cells from C- to C+.", flush=True)
