@@ -263,6 +263,9 @@ table(
 # %% tags=["remove-input"]
 narrate.clouds_against_means(measured)
 
+# %% tags=["remove-input"]
+narrate.cells_instead_of_sites(measured)
+
 # %% [markdown]
 # ## Real cells
 #

@@ -10,6 +10,7 @@ from gandl_book.narrate.calling import (
     by_cell,
     called,
     cells_as_replicates,
+    cells_instead_of_sites,
     clouds_against_means,
     error_rates,
     floors,

@@ -184,6 +184,28 @@ def cells_as_replicates(table: pd.DataFrame, controls: int = 32, replicates: int
     )
 
 
+def cells_instead_of_sites(table: pd.DataFrame, caller: str = "efficacy", effect: str = "strong") -> Output:
+    """What a caller finds by each method where crops cover a site, and where they are cut around cells."""
+    part = table[(table["measure"] == "power") & (table["caller"] == caller) & (table["effect"] == effect)]
+    part = part[(part["controls"] == 32) & (part["replicates"] == 3)].set_index("method")
+    pairs = [(m, m + BY_CELL) for m in part.index if m + BY_CELL in part.index]
+    if not pairs:
+        return say("")
+
+    def put(method: str) -> str:
+        return "{:.0f} % ({:.0f} to {:.0f})".format(*(100 * part.loc[method, ["value", "low", "high"]].astype(float)))
+
+    said = listing(f"by {name(a)} {put(a)} from whole sites and {put(b)} from single cells" for a, b in pairs)
+    gained = [name(a) for a, b in pairs if part.loc[b, "low"] > part.loc[a, "high"]]
+    verdict = (
+        f"**Cutting cells out gains more than chance by {listing(gained)}**: the interval from cells lies above that "
+        "from sites."
+        if gained
+        else "No interval from cells lies above that from sites."
+    )
+    return say(f"What {caller} finds of {effect} effects, {said}.", verdict)
+
+
 def clouds_against_means(table: pd.DataFrame, method: str = "gandl") -> Output:
     """Whether looking at clouds of cells finds more than the distance of their means, as far as intervals tell."""
     lead = table[(table["measure"] == "lead") & (table["method"] == method + BY_CELL) & (table["replicates"] == 3)]
