@@ -271,6 +271,9 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
     if found.why_not:
         yield Block("text", f"No cells moved along the axis can be shown: {found.why_not}")
         return
+    if tables["controls"]["cell_type"].nunique() > 1:
+        which = found.effects["cell_type"].iloc[0]
+        yield Block("text", f"Of {which}, the cell type whose controls lie farthest apart.")
     yield Block("said", strips.what_changes(found.effects, found.moves))
     channels, names = tuple(map(_literal, shards.channels)), {"drawn": "drawn", "redrawn": "drawn again"}
     groups = {names[name]: cells for name, cells in found.groups.items()}
