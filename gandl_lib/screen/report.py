@@ -271,7 +271,8 @@ def _strip(tables: dict[str, pd.DataFrame], shards: Shards, made: dict[str, Any]
     if found.why_not:
         yield Block("text", f"No cells moved along the axis can be shown: {found.why_not}")
         return
-    if tables["controls"]["cell_type"].nunique() > 1:
+    mine = tables["controls"]["method"] == METHOD
+    if tables["controls"][mine]["cell_type"].nunique() > 1:
         which = found.effects["cell_type"].iloc[0]
         yield Block("text", f"Of {which}, the cell type whose controls lie farthest apart.")
     yield Block("said", strips.what_changes(found.effects, found.moves))
