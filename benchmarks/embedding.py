@@ -10,7 +10,7 @@ Large sites are mosaics of a screen's sites, each of one role and plate, so that
 for each feature, the correlation over mosaics with `overlapping`; the three take turns site by site, and rates are
 those of their median site. The convolutional way lays the site in one way, so its work is that of `side by side`.
 
-    python benchmarks/embedding.py SCREEN.zarr weights/gandl-quick32.safetensors
+    python benchmarks/embedding.py SCREEN.zarr gandl_lib/weights/gandl-quick32.safetensors
 """
 
 from __future__ import annotations

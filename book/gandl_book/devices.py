@@ -21,7 +21,7 @@ PEAK_TFLOPS = {"T4": 8.1, "P100": 9.3, "V100": 14.0, "L4": 30.3, "A100": 19.5, "
 """fp32 without tensor cores, as NVIDIA's data sheets have it."""
 
 WITHOUT_BF16 = ("T4", "P100", "V100")
-QUICK_MINUTES = 26
+QUICK_MINUTES = 19
 """Of profile quick from nothing to chapter 05's first figure, measured on two idle cores."""
 
 
