@@ -66,6 +66,14 @@ def test_training_is_held_against_the_spread_of_untrained_networks(training):
         "finds 33 to 36, untrained 30 to 38" in second
         and "find 40; the best of these trained networks finds 36, the best untrained one 38" in third
     )
+    f, larger = "bbbc021-fields", "crops of 64 px"
+    made = rows(f, larger, 0, {0: 32, 1: 36}, "all blocks") + rows(f, larger, 50, {0: 40}, "all blocks")
+    assert narrate.real_cells_in_short(pd.concat([training, pd.DataFrame(made)])) == [first, second, third], "one start"
+    made += rows(f, larger, 50, {1: 39}, "all blocks")
+    *three, fourth = narrate.real_cells_in_short(pd.concat([training, pd.DataFrame(made)]))
+    assert three == [first, second, third]
+    assert f"With {larger}, after 50 crops, all layers find 39 to 40, untrained 32 to 36: every trained" in fourth
+    assert "to be judged on others" in fourth
 
 
 def test_settings_are_judged_where_they_were_not_chosen(training):

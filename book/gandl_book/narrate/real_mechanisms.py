@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -180,7 +181,10 @@ def _setting(how: tuple[str, int]) -> str:
 
 
 def real_cells_in_short(table: pd.DataFrame) -> list[str]:
-    """Three sentences for a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain texture."""
+    """For a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain texture.
+
+    Three sentences, and one for each other variant that was trained from at least as many starts.
+    """
     bar = asked(table[(table["dataset"] == FIELDS) & (table["variant"] == "texture")]).iloc[0]
     after, before = trained_and_not(table, DEFAULT, "penultimate")
     all_after, all_before = trained_and_not(table, DEFAULT, "all blocks")
@@ -192,4 +196,17 @@ def real_cells_in_short(table: pd.DataFrame) -> list[str]:
         f" {_verdict(all_after, all_before)}.",
         f"Plain texture statistics, which learn nothing, find {bar['correct']:.0f}; the best of these trained networks"
         f" finds {_most(after, all_after)}, the best untrained one {_most(before, all_before)}.",
+        *_other_variants(table, len(all_after)),
     ]
+
+
+def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
+    rows = table[(table["dataset"] == FIELDS) & (table["n_seen"] > 0)]
+    for variant in rows.loc[rows["variant"] != DEFAULT, "variant"].unique():
+        after, before = trained_and_not(table, variant, "all blocks")
+        if len(after) >= seeds and len(before):
+            yield (
+                f"With {variant}, after {after['n_seen'].iloc[0]:,} crops, all layers find {_range(after)}, untrained"
+                f" {_range(before)}: {_verdict(after, before)}. This variant was looked for on these same fields, and"
+                " is to be judged on others."
+            )
