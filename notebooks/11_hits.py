@@ -256,7 +256,7 @@ narrate.cells_as_replicates(measured)
 # %% tags=["hide-input"]
 table(
     narrate.by_cell(measured),
-    "Found by GAN-DL at equal error, in percent with 95 % intervals; 32 controls a plate, three wells a dose. Recorded, simulated.",
+    "Found by GAN-DL at equal error, in percent with 95 % intervals, by what a caller sees of a well; 32 controls a plate, three wells a dose. Recorded, simulated.",
     of=measured,
 )
 

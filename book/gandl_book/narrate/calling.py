@@ -152,12 +152,12 @@ def _by_effect(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def by_cell(table: pd.DataFrame, method: str = "gandl", controls: int = 32, replicates: int = 3) -> pd.DataFrame:
-    """Power where callers see means of sites, means of single cells, or the cloud of them; a line a caller."""
+    """Power where callers see a well's mean over sites or over single cells, or the cloud of these; a line a caller."""
     rows = []
     for of, callers, seen in (
-        (method, (*OF_ANY, *WITH_POSITIVE), "crops side by side, mean of a well"),
-        (method + BY_CELL, (*OF_ANY, *WITH_POSITIVE), "single cells, mean of a well"),
-        (method + BY_CELL, (*OF_CELLS, *OF_CELLS_WITH_POSITIVE), "single cells, their cloud"),
+        (method, (*OF_ANY, *WITH_POSITIVE), "sites, mean"),
+        (method + BY_CELL, (*OF_ANY, *WITH_POSITIVE), "cells, mean"),
+        (method + BY_CELL, (*OF_CELLS, *OF_CELLS_WITH_POSITIVE), "cells, cloud"),
     ):
         part = _rows(table, "power", of, controls, replicates)
         for caller in callers:
