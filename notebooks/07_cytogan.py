@@ -180,7 +180,8 @@ table(narrate.real_pixels_table(pixels), "The same in numbers. Intervals are tho
 # The row to hold GAN-DL against is GAN-DL before its first step. One untrained network is no such row: another seed is
 # another network. So several of them were asked, and their spread is what training has to leave. Each trained network
 # saw nothing but crops of these fields (`benchmarks/real_cells.py`, which resumes: with more hours the curve goes on). The default
-# network looks at crops of 32 pixels, as on the simulated screen, and these hold parts of the cells here; of 64, whole ones.
+# network looks at crops of 32 pixels, as on the simulated screen: 46 µm here, a cell or two. Crops of 64 hold several, and how they
+# lie.
 
 # %% tags=["hide-input"]
 show(
