@@ -499,6 +499,46 @@ def test_help_calls_positional_arguments_by_their_names(capsys):
         assert named in capsys.readouterr().out.split("\n\n")[0]
 
 
+def by_cell_table(cloud_lead=(-0.2, -0.3, -0.1), from_cells=(0.7, 0.6, 0.8)):
+    """hit_calling.csv of one method, asked of sites and of cells."""
+    strong = {"effect": "strong", "controls": 32, "replicates": 3}
+    names = ("measure", "method", "caller", "value", "low", "high")
+    rows = [
+        ("power", "gandl", "efficacy", 0.5, 0.4, 0.59),
+        ("power", "gandl-cells", "efficacy", *from_cells),
+        ("power", "gandl-cells", "cell-ks", 0.1, 0.0, 0.2),
+        ("fpr", "gandl-cells", "distance", 0.05, 0.02, 0.08),
+        ("fpr", "gandl-cells", "cells-as-replicates", 0.93, 0.9, 0.96),
+        ("lead", "gandl-cells", "cell-ks", *cloud_lead),
+    ]
+    return pd.DataFrame([dict(zip(names, row, strict=True)) | strong for row in rows])
+
+
+def test_what_is_said_of_cells_follows_the_table():
+    table = by_cell_table()
+    shown = narrate.by_cell(table)
+    assert shown["seen"].tolist() == ["sites, mean", "cells, mean", "cells, cloud"]
+    assert shown["strong"].tolist() == ["50 (40 to 59)", "70 (60 to 80)", "10 (0 to 20)"]
+    assert "calls, of what does nothing, 93 % (90 to 96)" in repr(narrate.cells_as_replicates(table))
+    assert "instead of 5 %" in repr(narrate.cells_as_replicates(table))
+    assert "No caller breaks its promise" in repr(narrate.error_rates(table)), "the one that is wrong on purpose apart"
+    assert "No cloud of cells finds more" in repr(narrate.clouds_against_means(table))
+    assert "less in 1 of 1" in repr(narrate.clouds_against_means(table))
+    ahead = repr(narrate.clouds_against_means(by_cell_table(cloud_lead=(0.2, 0.1, 0.3))))
+    assert "find more than the distance of their means in 1 of 1" in ahead and "+20 points (+10 to +30)" in ahead
+    assert "gains more than chance by GAN-DL" in repr(narrate.cells_instead_of_sites(table))
+    level = repr(narrate.cells_instead_of_sites(by_cell_table(from_cells=(0.6, 0.5, 0.7))))
+    assert "No interval from cells lies above" in level
+    asked = itertools.product(("distance", "cell-energy", "cell-ks"), (1.0, 2.0, 3.0, 4.0))
+    plate = pd.DataFrame(asked, columns=["caller", "concentration_uM"]).assign(method="gandl-cells", compound="x")
+    plate["hit"] = plate["concentration_uM"] > np.where(plate["caller"] == "distance", 2, 3)
+    said = repr(narrate.means_or_clouds(plate))
+    assert "Of 4 doses" in said and "distance of the means 2, cell-energy 1 and cell-ks 1" in said
+    assert "Nowhere does looking at whole clouds find more" in said
+    clouds_only = plate.assign(hit=plate["caller"] != "distance")
+    assert "Clouds find more doses than means by" in repr(narrate.means_or_clouds(clouds_only))
+
+
 # ---- the benchmark of callers ----
 
 
