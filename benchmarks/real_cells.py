@@ -76,6 +76,9 @@ class Args:
     untrained: int = 6
     """Seeds of the untrained networks: their spread is what a difference has to exceed."""
     variants: tuple[str, ...] = ("default", "half resolution")
+    plate_variants: tuple[str, ...] = ()
+    """Trained on the plate as well, to be judged where they were not looked for."""
+    plate_images: tuple[int, ...] = (6_000,)
     threads: int = 1
 
 
@@ -242,6 +245,34 @@ def of_plate(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]
         file = folder / f"bbbc013-{seed}-0.npz"
         found = files.kept(file, lambda s=seed: layers(built("gandl", shipped.config, s, len(plate.channels)), plate))
         yield "shipped", 0, seed, found
+    for variant in args.plate_variants:
+        yield from of_plate_trained(args, plate, variant)
+
+
+def of_plate_trained(args: Args, plate: Shards, variant: str) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
+    """A variant untrained and trained on BBBC013 as it is, whatever the variant shrinks."""
+    method, config, _ = VARIANTS[variant]
+    lookup(method)[0].presets[variant] = config
+    plate.preload(max_bytes=4 * 2**30)
+    for seed in range(args.untrained):
+        file = args.out / "features" / f"bbbc013-{plain(variant)}-{seed}-0.npz"
+        yield (
+            variant,
+            0,
+            seed,
+            files.kept(file, lambda s=seed: layers(built(method, config, s, len(plate.channels)), plate)),
+        )
+    for n_seen, seed in product(args.plate_images, args.seeds):
+
+        def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
+            run, options = (
+                args.out / "runs" / f"bbbc013-{plain(variant)}-{seed}",
+                TrainConfig(n_seen, ticks=1, seed=seed),
+            )
+            return layers(checkpoints.load_weights(train(method, plate, run, preset=variant, config=options))[0], plate)
+
+        file = args.out / "features" / f"bbbc013-{plain(variant)}-{seed}-{n_seen}.npz"
+        yield variant, n_seen, seed, files.kept(file, trained)
 
 
 def built(method: str, config: GANDLConfig | None, seed: int, channels: int) -> torch.nn.Module:
@@ -257,7 +288,7 @@ def plain(name: str) -> str:
 
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
-    if unknown := set(args.variants) - set(VARIANTS):
+    if unknown := {*args.variants, *args.plate_variants} - set(VARIANTS):
         raise ValueError(f"unknown variant(s) {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}.")
     parts = [("bbbc021-fields", mechanisms, Shards(args.fields).wells, networks(args))]
     if args.cells:

@@ -74,6 +74,13 @@ def test_training_is_held_against_the_spread_of_untrained_networks(training):
     assert three == [first, second, third]
     assert f"With {larger}, after 50 crops, all layers find 39 to 40, untrained 32 to 36: every trained" in fourth
     assert "to be judged on others" in fourth
+    for trained, said in ((0.4, "untrained 0.10 to 0.20."), (0.15, "no more than another untrained seed")):
+        plate = rows("bbbc013", larger, 0, {0: 0.1, 1: 0.2}, "all blocks", "z_prime")
+        plate += rows("bbbc013", larger, 60, {0: trained}, "all blocks", "z_prime")
+        both = pd.concat([training, pd.DataFrame(made + plate)])
+        *_, fourth = narrate.real_cells_in_short(both)
+        assert f"trained on 60 crops of that plate: Z′ {trained:.2f} from one start" in fourth and said in fourth
+        assert said in repr(narrate.chosen_elsewhere(both[both["n_seen"] != 200])).replace("\n", " ")
 
 
 def test_settings_are_judged_where_they_were_not_chosen(training):

@@ -172,6 +172,11 @@ def chosen_elsewhere(table: pd.DataFrame) -> Output:
         f"**Chosen on the fields, judged on BBBC013:** {_setting(there)} finds most ({right[there]:.1f}). On BBBC013"
         f" its Z′ is {z[there]:.2f} trained, and untrained {z_before.loc[there, 'min']:.2f} to"
         f" {z_before.loc[there, 'max']:.2f}.",
+        *(
+            f"**Looked for on the fields: {variant}**, all blocks together.{_judged_on_plate(table, variant)}"
+            for variant in table.loc[table["dataset"] == PLATE, "variant"].unique()
+            if variant != SHIPPED
+        ),
     )
 
 
@@ -207,6 +212,23 @@ def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
         if len(after) >= seeds and len(before):
             yield (
                 f"With {variant}, after {after['n_seen'].iloc[0]:,} crops, all layers find {_range(after)}, untrained"
-                f" {_range(before)}: {_verdict(after, before)}. This variant was looked for on these same fields, and"
-                " is to be judged on others."
+                f" {_range(before)}: {_verdict(after, before)}. This variant was looked for on these same fields."
+                + (_judged_on_plate(table, variant) or " It is to be judged on others.")
             )
+
+
+def _judged_on_plate(table: pd.DataFrame, variant: str) -> str:
+    """What a variant is worth on BBBC013, trained there; empty where it was not."""
+    rows = asked(table[(table["dataset"] == PLATE) & (table["layer"] == "all blocks")], "controls")
+    rows = rows[rows["variant"] == variant]
+    after, before = (rows.loc[rows["n_seen"] > 0], rows.loc[rows["n_seen"] == 0])
+    if after.empty or before.empty:
+        return ""
+    low, high = after["z_prime"].min(), after["z_prime"].max()
+    apart = low > before["z_prime"].max()
+    return (
+        f" Judged on BBBC013, trained on {after['n_seen'].iloc[0]:,} crops of that plate: Z′ {low:.2f}"
+        + (f" to {high:.2f} from {len(after)} starts" if len(after) > 1 else " from one start")
+        + f", untrained {before['z_prime'].min():.2f} to {before['z_prime'].max():.2f}"
+        + ("." if apart else ": **no more than another untrained seed**.")
+    )
