@@ -251,7 +251,7 @@ def timed(method: str, p: AnnData, some: int = 14) -> pd.DataFrame:
     mine = p.obs[["compound", "concentration_uM"]].merge(groups, "left", indicator=True)["_merge"].eq("both")
     p = p[(mine.to_numpy() | p.obs["role"].isin(["C+", "C-"]).to_numpy())].copy()
     rows = []
-    of_cells = (*hits.OF_CELLS, *hits.OF_CELLS_WITH_POSITIVE) if "site_of" in p.obs else ()
+    of_cells = (*hits.OF_CELLS, *hits.OF_CELLS_WITH_POSITIVE) if method in OF_CELLS else ()
     for caller in of_cells or (*hits.OF_ANY, *hits.WITH_POSITIVE):
         started = time.perf_counter()
         hits.hits(p, "none", only=(caller,))

@@ -275,8 +275,15 @@ def test_the_signature_is_reversed_by_what_cures_and_left_by_what_does_something
 
 def as_cells(p):
     """The same rows, called single cells of their wells."""
-    p.obs["site_of"] = p.obs["well_id"] + "_1"
+    p.obs["site_of"], p.obs["cell"] = p.obs["well_id"] + "_1", p.obs["site"]
     return p
+
+
+def test_means_over_cells_are_no_clouds():
+    """A well's mean keeps what its cells share, the site among it; it is asked as a well and not as a cloud of one."""
+    p = as_cells(screen({"x": WORKS}, sites=5))
+    assert set(hits(p)["caller"]) == {*OF_ANY, *OF_CELLS}
+    assert set(hits(aggregate(p))["caller"]) == set(OF_ANY)
 
 
 @pytest.mark.parametrize("n", [1, 3])

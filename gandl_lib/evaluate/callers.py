@@ -165,8 +165,12 @@ def difference(x: np.ndarray, arm: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 def _centred(X: np.ndarray, arm: np.ndarray) -> np.ndarray:
     """(m, D) about the mean of all wells of the arm, which is the same however they are labelled."""
-    means = np.stack([np.bincount(arm, column) for column in X.T], axis=1) / np.bincount(arm)[:, None]  # (arms, D)
-    return X - means[arm]
+    return X - means(X, arm)[arm]
+
+
+def means(X: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(G, D) mean of the rows of each group, (m,) int; every number from 0 to G - 1 has some."""
+    return np.stack([np.bincount(group, column) for column in X.T], axis=1) / np.bincount(group)[:, None]
 
 
 def _factor(arm: np.ndarray, draws: np.ndarray) -> np.ndarray:

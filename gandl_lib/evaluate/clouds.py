@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gandl_lib.evaluate.callers import between
+from gandl_lib.evaluate.callers import between, means
 
 LEVELS = 32
 CHUNK = 1 << 23  # numbers at a time
@@ -38,10 +38,8 @@ class Distances:
     """
 
     def __init__(self, X: np.ndarray, well: np.ndarray, arm: np.ndarray) -> None:
-        means = _means(X, well)
-        centre = np.stack([means[arm == a].mean(axis=0) for a in np.unique(arm)])[
-            np.unique(arm, return_inverse=True)[1]
-        ]
+        code = np.unique(arm, return_inverse=True)[1]
+        centre = means(means(X, well), code)[code]
         order = np.argsort(well, kind="stable")
         self.X = (X[order] - centre[well[order]]).astype(np.float32)
         self.squares = (self.X**2).sum(axis=1)
@@ -131,9 +129,3 @@ def _differences(F: np.ndarray, other: np.ndarray, draws: np.ndarray) -> Iterato
         for members in draws[start : start + step].T:
             total += flat[members]
         yield total / draws.shape[1] - other
-
-
-def _means(X: np.ndarray, well: np.ndarray) -> np.ndarray:
-    """(W, D) mean of each well's cells."""
-    sums = np.stack([np.bincount(well, column) for column in X.T], axis=1)
-    return sums / np.bincount(well)[:, None]

@@ -183,7 +183,7 @@ def hits(
 
 def _cells(p: AnnData, wells: pd.DataFrame) -> tuple[Distances, Shares] | None:
     """The single cells of `wells`, by their row there; None where rows of p are no cells."""
-    if "site_of" not in p.obs:
+    if not {"site_of", "cell"} <= set(p.obs):  # a mean over a site's cells still knows the site, and no cell
         return None
     well = pd.Index(wells["well_id"]).get_indexer(p.obs["well_id"].astype(str))
     return Distances(p.X, well, arms(wells)), Shares.of(p.X, well)

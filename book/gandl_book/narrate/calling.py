@@ -203,7 +203,7 @@ def cells_instead_of_sites(table: pd.DataFrame, caller: str = "efficacy", effect
         if gained
         else "No interval from cells lies above that from sites."
     )
-    return say(f"What {caller} finds of {effect} effects, {said}.", verdict)
+    return say(f"What {caller} finds of {effect} effects on these simulated screens, {said}.", verdict)
 
 
 def clouds_against_means(table: pd.DataFrame, method: str = "gandl") -> Output:

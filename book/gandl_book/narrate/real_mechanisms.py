@@ -206,14 +206,16 @@ def real_cells_in_short(table: pd.DataFrame) -> list[str]:
 
 
 def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
+    counted = asked(table[(table["dataset"] == FIELDS) & (table["variant"] == "cell-count")])["correct"]
+    count = f" (the cell count finds {counted.iloc[0]:.0f})" if len(counted) else ""
     rows = table[(table["dataset"] == FIELDS) & (table["n_seen"] > 0)]
     for variant in rows.loc[rows["variant"] != DEFAULT, "variant"].unique():
         after, before = trained_and_not(table, variant, "all blocks")
         if len(after) >= seeds and len(before):
             yield (
                 f"With {variant}, after {after['n_seen'].iloc[0]:,} crops, all layers find {_range(after)}, untrained"
-                f" {_range(before)}: {_verdict(after, before)}. This variant was looked for on these same fields."
-                + (_judged_on_plate(table, variant) or " It is to be judged on others.")
+                f" {_range(before)}: {_verdict(after, before)}{count}. This variant was looked for on these same"
+                " fields." + (_judged_on_plate(table, variant) or " It is to be judged on others.")
             )
 
 
