@@ -218,7 +218,7 @@ rule simulate:
         preset=lambda w: SCREENS[w.screen]["simulate"],
         layout=lambda w: "rxrx19a" if w.screen == "screen" else "rxrx1",
         seed=SEED,
-    threads: 2
+    threads: lambda w: 2 if w.screen == "screen" else 1 # all else waits for this one; the others fill gaps
     shell:
         "fresh {params.out} {input} {params} && "
         "gandl simulate {params.out} --screen {params.preset} --layout {params.layout} --seed {params.seed} "
@@ -235,7 +235,7 @@ rule shard:
         data=lambda w: data_folder(w.screen),
         out=f"{R}/shards/{{screen}}.zarr",
         where=lambda w: ["--where", SCREENS[w.screen]["where"]] if "where" in SCREENS[w.screen] else [],
-    threads: 2
+    threads: lambda w: 2 if w.get("screen") == "screen" else 1
     shell:
         "fresh {params.out} {input} {params.data}.key {params:q} && rm -rf {params.out} && "
         "gandl shard {params.data} {params.out} {params.where:q} --workers {threads}"
@@ -443,7 +443,7 @@ rule simulate_drugs:
         out=f"{R}/data/mechanisms",
         preset=CYTOGAN["simulate"] if CYTOGAN else "",
         seed=SEED,
-    threads: 2
+    threads: 1
     shell:
         "fresh {params.out} {input} {params} && "
         "gandl simulate {params.out} --screen {params.preset} --layout bbbc021 --seed {params.seed} --jobs {threads}"
@@ -471,7 +471,7 @@ rule cells:
         sites=f"{R}/shards/mechanisms.zarr",
         out=f"{R}/shards/cells.zarr",
         size=CYTOGAN["size"] if CYTOGAN else "",
-    threads: 2
+    threads: 1
     shell:
         "fresh {params.out} {input} {params} && rm -rf {params.out} && "
         "gandl cells {params.sites} {params.out} --size {params.size} --own-range --jobs {threads}"
@@ -733,7 +733,7 @@ rule own_plate:
         out=f"{R}/own/data",
         preset=config["own"]["simulate"],
         seed=SEED,
-    threads: 2
+    threads: 1
     shell:
         "fresh {params.out} {input} {params} && "
         "gandl simulate {params.out} --screen {params.preset} --layout own --seed {params.seed} --jobs {threads}"

@@ -7,10 +7,9 @@
 
 55 treatments of the fields, each given the mechanism of the one most like it by cosine, other compounds only (NSC):
 networks of quick32's size, one setting changed at a time, before their first step and after so many crops, several
-seeds. Each is read layer by layer, with global or plate-wise z-scores, all features or their first 15 principal
-components. `--cells` asks the same of single cells, with the network of chapter 07 (cell48). `--plate` adds the same
-choices on BBBC013 (Z' of its controls), with the shipped network that was trained there: what is chosen on one of the
-two can be judged on the other.
+seeds. Each is read layer by layer, with z-scores over all wells or over a plate's, or sphered on all wells. `--cells`
+asks the same of single cells, with the network of chapter 07 (cell48). `--plate` asks the same choices on BBBC013 (Z'
+of its controls), by networks that were trained there: what is chosen on one of the two can be judged on the other.
 
 Features are kept in OUT, training resumes, and the tables are written anew after each network: the same command goes on
 where it was, and a longer list of `--images` extends what is there. Each field is seen by 16 crops (BBBC013's by 100),
@@ -24,20 +23,18 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 import tyro
 
-from gandl_lib import checkpoints, files, shards
-from gandl_lib.embed import open_method
+from gandl_lib import checkpoints, files
 from gandl_lib.evaluate import svm
-from gandl_lib.evaluate.moa import PROTOCOLS, leading, nearest, treatments, z_scored
+from gandl_lib.evaluate.moa import PROTOCOLS, nearest, sphere, treatments, z_scored
 from gandl_lib.methods import lookup
 from gandl_lib.methods.contrad import PRESETS as CONTRAD
 from gandl_lib.methods.gandl import PRESETS, GANDLConfig
@@ -46,20 +43,14 @@ from gandl_lib.shards import Shards
 from gandl_lib.train import TrainConfig, train
 from gandl_lib.views import crop_grid, scale
 
-BASE = PRESETS["quick32"]
-LARGE = replace(BASE, batch=16, network=replace(BASE.network, resolution=64, width_base=1024))
 VARIANTS = {
-    "default": ("gandl", BASE, 1),
-    "half resolution": ("gandl", BASE, 2),
-    "crops of 64 px": ("gandl", LARGE, 1),
-    "ContraD": ("contrad", CONTRAD["quick32"], 1),
+    "default": ("gandl", PRESETS["quick32"]),
+    "crops of 64 px": ("gandl", PRESETS["quick64"]),
+    "cell48": ("gandl", PRESETS["cell48"]),
+    "ContraD": ("contrad", CONTRAD["quick32"]),
 }
-"""Method, configuration, and by how much the fields are shrunk first."""
 REFERENCES = ("texture", "intensity", "cell-count")
-COMPONENTS = (0, 15)
-"""Principal components kept; 0: all features."""
-HEADER = ("dataset", "variant", "n_seen", "seed", "layer", "normalisation", "components", "protocol", "correct", "of",
-          "z_prime")  # fmt: skip
+HEADER = ("dataset", "variant", "n_seen", "seed", "layer", "normalisation", "protocol", "correct", "of", "z_prime")
 
 
 @dataclass(frozen=True)
@@ -68,17 +59,14 @@ class Args:
     out: tyro.conf.Positional[Path]
     cells: Path | None = None
     plate: Path | None = None
-    plate_weights: Path = Path("weights/gandl-bbbc013.safetensors")
-    images: tuple[int, ...] = (3_000, 6_000, 12_000, 24_000, 60_000)
+    images: tuple[int, ...] = (6_000, 12_000, 24_000)
     cells_images: tuple[int, ...] = (4_096,)
-    cells_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0, 1, 2)
     untrained: int = 6
     """Seeds of the untrained networks: their spread is what a difference has to exceed."""
-    variants: tuple[str, ...] = ("default", "half resolution")
-    plate_variants: tuple[str, ...] = ()
-    """Trained on the plate as well, to be judged where they were not looked for."""
-    plate_images: tuple[int, ...] = (6_000,)
+    variants: tuple[str, ...] = ("default", "crops of 64 px", "ContraD")
+    plate_variants: tuple[str, ...] = ("default", "crops of 64 px")
+    plate_images: tuple[int, ...] = (6_000, 12_000)
     threads: int = 1
 
 
@@ -106,33 +94,8 @@ def layers(method: torch.nn.Module, store: Shards) -> dict[str, np.ndarray]:
 
 
 def per_side(store: Shards) -> int:
-    """Crops along the side: 4 of BBBC021's fields, whole or shrunk, 10 of BBBC013's; a single cell is one."""
+    """Crops along the side: 4 of BBBC021's fields, 10 of BBBC013's; a single cell is one."""
     return 1 if "site_of" in store.wells else max(4, min(store.shape[1:]) // 64)
-
-
-def shrunk(store: Shards, by: int, out: Path) -> Shards:
-    """The same fields with pixels `by` times as large, as a store of its own."""
-    if by == 1:
-        return store
-    fingerprint = shards.fingerprint([store.fingerprint, by])
-    if not shards.is_written(out, fingerprint):
-        place = {site: i for i, site in enumerate(store.wells["site_id"])}
-
-        def read(row) -> np.ndarray:
-            image = torch.from_numpy(store.read(place[row.site_id])).float()
-            return F.avg_pool2d(image, by).round().to(torch.uint8).numpy()
-
-        attributes = {
-            "format": shards.FORMAT,
-            "layout": store.layout,
-            "simulated": store.simulated,
-            "channels": list(store.channels),
-            "pixel_um": store.pixel_um * by,
-            "plates": list(store.wells["plate_id"].unique()),
-            "fingerprint": fingerprint,
-        }
-        shards.pack(out, attributes, store.wells, store.skipped, read)
-    return Shards(out)
 
 
 # ---- what is asked ----
@@ -146,133 +109,96 @@ def by_plate(X: np.ndarray, plate: np.ndarray) -> np.ndarray:
     return Z
 
 
-def components(X: np.ndarray, n: int) -> np.ndarray:
-    """Rows on their first `n` principal components; 0: as they are."""
-    return leading(X, n) if 0 < n < X.shape[1] else X
+def sphered(X: np.ndarray) -> np.ndarray:
+    """z-scores in which all directions vary alike, as far as so many rows can tell."""
+    return sphere(z_scored(X), np.ones(len(X), bool))
 
 
 def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
-    """Treatments right, by both protocols and every choice of normalisation and components.
-
-    Fields are averaged to wells first.
-    """
+    """Treatments right, by both protocols and every normalisation; fields are averaged to wells first."""
     codes = pd.factorize(wells["well_id"])[0]
     X = pd.DataFrame(X).groupby(codes).mean().to_numpy()
     wells = wells.drop_duplicates("well_id")
-    for normalisation, Z in {"global": z_scored(X), "plate": by_plate(X, wells["plate_id"].to_numpy())}.items():
-        for n in COMPONENTS:
-            mean, table = treatments(components(Z, n), wells)
-            moa = table["moa"].to_numpy()
-            for protocol in PROTOCOLS:
-                place, possible = nearest(mean, table, protocol)
-                right = int((moa[place] == moa)[possible].sum())
-                yield {"normalisation": normalisation, "components": n, "protocol": protocol, "correct": right,
-                       "of": int(possible.sum())}  # fmt: skip
+    plates = by_plate(X, wells["plate_id"].to_numpy())
+    for normalisation, Z in {"global": z_scored(X), "plate": plates, "sphered": sphered(X)}.items():
+        mean, table = treatments(Z, wells)
+        moa = table["moa"].to_numpy()
+        for protocol in PROTOCOLS:
+            place, possible = nearest(mean, table, protocol)
+            right = int((moa[place] == moa)[possible].sum())
+            yield {"normalisation": normalisation, "protocol": protocol, "correct": right, "of": int(possible.sum())}
 
 
 def controls(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
     """Z' of BBBC013's controls, each scored by a linear classifier of the others, along its unit normal."""
     known = wells["role"].isin(["C+", "C-"]).to_numpy()
     positive = wells["role"].to_numpy()[known] == "C+"
-    Z = z_scored(X)
-    for n in COMPONENTS:
-        P, score = components(Z, n)[known], np.zeros(known.sum())
+    for normalisation, Z in {"global": z_scored(X), "sphered": sphered(X)}.items():
+        P, score = Z[known], np.zeros(known.sum())
         for i in range(len(P)):
             rest = np.arange(len(P)) != i
             model = svm.fit(P[rest], positive[rest], svm.DEFAULT_COST)
             score[i] = model.decision_function(P[[i]])[0] / np.linalg.norm(model.svm.coef_)
         value = z_prime(score[positive], score[~positive])
-        yield {"normalisation": "global", "components": n, "protocol": "controls", "z_prime": value}
+        yield {"normalisation": normalisation, "protocol": "controls", "z_prime": value}
 
 
 # ---- the run ----
 
 
-def networks(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
-    """Variant, crops seen, seed and features on the fields: references, untrained networks, then ever longer runs."""
-    fields, folder = Shards(args.fields), args.out / "features"
-    fields.preload(max_bytes=4 * 2**30)
-    for name in REFERENCES:
-        yield name, 0, 0, files.kept(folder / f"{name}.npz", lambda name=name: layers(built(name, None, 0, 3), fields))
-    stores = {}
-    for variant in args.variants:
-        method, config, by = VARIANTS[variant]
-        stores[variant] = shrunk(fields, by, args.out / f"fields-{by}.zarr")
-        stores[variant].preload(max_bytes=4 * 2**30)
+Network = tuple[str, int, int, dict[str, np.ndarray]]
+"""Variant, crops seen, seed, and features by layer."""
+
+
+def of_fields(args: Args) -> Iterator[Network]:
+    fields = Shards(args.fields)
+    yield from references(args, fields)
+    yield from trainings(args, fields, args.variants, args.images)
+
+
+def of_plate(args: Args) -> Iterator[Network]:
+    plate = Shards(args.plate)
+    yield from references(args, plate, "bbbc013-")
+    yield from trainings(args, plate, args.plate_variants, args.plate_images, "bbbc013-")
+
+
+def of_cells(args: Args) -> Iterator[Network]:
+    cells = Shards(args.cells)
+    yield from references(args, cells, "cells-", REFERENCES[:2])  # each counts one cell
+    yield from trainings(args, cells, ("cell48",), args.cells_images, "cells-")
+
+
+def references(args: Args, store: Shards, prefix: str = "", names: tuple[str, ...] = REFERENCES) -> Iterator[Network]:
+    store.preload(max_bytes=4 * 2**30)
+    for name in names:
+        file = args.out / "features" / f"{prefix}{name}.npz"
+        found = files.kept(file, lambda n=name: layers(built(n, None, 0, len(store.channels)), store))
+        yield name, 0, 0, found
+
+
+def trainings(
+    args: Args, store: Shards, variants: tuple[str, ...], images: tuple[int, ...], prefix: str = ""
+) -> Iterator[Network]:
+    """Every variant untrained, then ever longer runs."""
+    folder = args.out / "features"
+    for variant in variants:
+        method, config = VARIANTS[variant]
         lookup(method)[0].presets[variant] = config  # `train` knows presets by their names
         for seed in range(args.untrained):
-            file = folder / f"{plain(variant)}-{seed}-0.npz"
-            found = files.kept(file, lambda m=method, c=config, s=seed, v=variant: layers(built(m, c, s, 3), stores[v]))
-            yield variant, 0, seed, found
-    for n_seen, variant, seed in product(args.images, args.variants, args.seeds):
-        method, run = VARIANTS[variant][0], args.out / "runs" / f"{plain(variant)}-{seed}"
 
-        def trained(variant=variant, method=method, run=run, n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
-            options = TrainConfig(n_seen, ticks=1, seed=seed)
-            weights = train(method, stores[variant], run, preset=variant, config=options)
-            return layers(checkpoints.load_weights(weights)[0], stores[variant])
+            def untrained(method=method, config=config, seed=seed) -> dict[str, np.ndarray]:
+                return layers(built(method, config, seed, len(store.channels)), store)
 
-        yield variant, n_seen, seed, files.kept(folder / f"{plain(variant)}-{seed}-{n_seen}.npz", trained)
+            yield variant, 0, seed, files.kept(folder / f"{prefix}{plain(variant)}-{seed}-0.npz", untrained)
+    for n_seen, variant, seed in product(images, variants, args.seeds):
+        name = f"{prefix}{plain(variant)}-{seed}"
 
-
-def of_cells(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
-    """The same on single cells."""
-    store, folder, config = Shards(args.cells), args.out / "features", PRESETS["cell48"]
-    store.preload(max_bytes=4 * 2**30)
-    for name in REFERENCES[:2]:
-        file = folder / f"cells-{name}.npz"
-        yield name, 0, 0, files.kept(file, lambda name=name: layers(built(name, None, 0, 3), store))
-    for seed in range(args.untrained):
-        file = folder / f"cells-{seed}-0.npz"
-        yield "cell48", 0, seed, files.kept(file, lambda s=seed: layers(built("gandl", config, s, 3), store))
-    for n_seen, seed in product(args.cells_images, args.cells_seeds):
-
-        def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
-            run, options = args.out / "runs" / f"cells-{seed}", TrainConfig(n_seen, ticks=1, seed=seed)
-            weights = train("gandl", store, run, preset="cell48", config=options)
+        def trained(variant=variant, name=name, n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
+            run, options = args.out / "runs" / name, TrainConfig(n_seen, ticks=1, seed=seed)
+            weights = train(VARIANTS[variant][0], store, run, preset=variant, config=options)
             return layers(checkpoints.load_weights(weights)[0], store)
 
-        yield "cell48", n_seen, seed, files.kept(folder / f"cells-{seed}-{n_seen}.npz", trained)
-
-
-def of_plate(args: Args) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
-    """The same on BBBC013: the shipped network, and the same configuration untrained."""
-    plate, folder = Shards(args.plate), args.out / "features"
-    shipped, header = open_method(str(args.plate_weights), plate.channels)
-    file = folder / "bbbc013-shipped.npz"
-    yield "shipped", header["n_seen"], header["seed"], files.kept(file, lambda: layers(shipped, plate))
-    for seed in range(args.untrained):
-        file = folder / f"bbbc013-{seed}-0.npz"
-        found = files.kept(file, lambda s=seed: layers(built("gandl", shipped.config, s, len(plate.channels)), plate))
-        yield "shipped", 0, seed, found
-    for variant in args.plate_variants:
-        yield from of_plate_trained(args, plate, variant)
-
-
-def of_plate_trained(args: Args, plate: Shards, variant: str) -> Iterator[tuple[str, int, int, dict[str, np.ndarray]]]:
-    """A variant untrained and trained on BBBC013 as it is, whatever the variant shrinks."""
-    method, config, _ = VARIANTS[variant]
-    lookup(method)[0].presets[variant] = config
-    plate.preload(max_bytes=4 * 2**30)
-    for seed in range(args.untrained):
-        file = args.out / "features" / f"bbbc013-{plain(variant)}-{seed}-0.npz"
-        yield (
-            variant,
-            0,
-            seed,
-            files.kept(file, lambda s=seed: layers(built(method, config, s, len(plate.channels)), plate)),
-        )
-    for n_seen, seed in product(args.plate_images, args.seeds):
-
-        def trained(n_seen=n_seen, seed=seed) -> dict[str, np.ndarray]:
-            run, options = (
-                args.out / "runs" / f"bbbc013-{plain(variant)}-{seed}",
-                TrainConfig(n_seen, ticks=1, seed=seed),
-            )
-            return layers(checkpoints.load_weights(train(method, plate, run, preset=variant, config=options))[0], plate)
-
-        file = args.out / "features" / f"bbbc013-{plain(variant)}-{seed}-{n_seen}.npz"
-        yield variant, n_seen, seed, files.kept(file, trained)
+        yield variant, n_seen, seed, files.kept(folder / f"{name}-{n_seen}.npz", trained)
 
 
 def built(method: str, config: GANDLConfig | None, seed: int, channels: int) -> torch.nn.Module:
@@ -290,7 +216,7 @@ def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
     if unknown := {*args.variants, *args.plate_variants} - set(VARIANTS):
         raise ValueError(f"unknown variant(s) {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}.")
-    parts = [("bbbc021-fields", mechanisms, Shards(args.fields).wells, networks(args))]
+    parts = [("bbbc021-fields", mechanisms, Shards(args.fields).wells, of_fields(args))]
     if args.cells:
         parts.insert(0, ("bbbc021-cells", mechanisms, Shards(args.cells).wells, of_cells(args)))
     if args.plate:

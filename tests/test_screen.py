@@ -83,7 +83,7 @@ def test_tables_profiles_and_provenance(done):
     for name, header in HEADERS.items():
         assert list(tables[name].columns)[: header.count(",") + 1] == header.split(","), name
         assert len(tables[name]), name
-    assert set(tables["separability"]["method"]) == {"gandl", "gandl-random", "intensity", "shuffled labels"}
+    assert set(tables["separability"]["method"]) == {"gandl", "gandl-random", "texture", "intensity", "shuffled labels"}
     wells = profiles.read(done / "profiles.h5ad")
     assert wells.n_obs == len(tables["wells"]) == Shards(done / "screen.zarr").wells["well_id"].nunique()
     for _, rows in wells.obs.groupby("plate_id").indices.items():
@@ -91,7 +91,7 @@ def test_tables_profiles_and_provenance(done):
         np.testing.assert_allclose(wells.X[rows].mean(axis=0)[varied], 0, atol=1e-4)
     assert len(tables["skipped"]) == 3
     made = json.loads((done / "provenance.json").read_text())
-    assert set(made["methods"]) == {"gandl", "gandl-random", "intensity"} and made["sha256"]["wells.csv"]
+    assert set(made["methods"]) == {"gandl", "gandl-random", "texture", "intensity"} and made["sha256"]["wells.csv"]
     assert not list(done.rglob("*.partial"))
 
 

@@ -62,8 +62,10 @@ def paradigms(profiles: list[AnnData], normalisation: str = "all", seed: int = 0
         apart = distances(p, normalisation, seed) if paired else pd.DataFrame(columns=DISTANCES_HEADER)
         return apart, drug_control(p, normalisation, seed), *clusters(p, normalisation, seed)
 
-    run = joblib.Parallel(n_jobs=min(len(named), joblib.cpu_count()) if len(named) > 2 else 1)
-    parts = run(joblib.delayed(exams)(p) for p in named.values())
+    workers = min(len(named), joblib.cpu_count()) if len(named) > 2 else 1
+    # A thread each: Snakemake sets OMP_NUM_THREADS, and with as many in every worker they would wait for each other.
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        parts = joblib.Parallel(n_jobs=workers)(joblib.delayed(exams)(p) for p in named.values())
     apart, probed, clustered, points = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     cells = per_cell_type(apart, probed, clustered)
     table = _rows(cells, rows)

@@ -120,17 +120,15 @@ def z_scored(X: np.ndarray) -> np.ndarray:
     return (X - X.mean(axis=0)) / np.where(sd > 1e-9, sd, np.inf)
 
 
-def leading(X: np.ndarray, n: int = 15) -> np.ndarray:
-    """(N, D) on their first `n` principal components, (N, min(n, D))."""
-    X = X - X.mean(axis=0)
-    return X @ np.linalg.svd(X, full_matrices=False)[2][:n].T
-
-
 WITHOUT_CONTROLS: dict[str, Callable[[AnnData], np.ndarray]] = {
     "z-score, screen as a whole": lambda p: z_scored(p.X),
-    "the same, 15 components": lambda p: leading(z_scored(p.X)),
+    "sphered on all wells": lambda p: sphere(z_scored(p.X), np.ones(p.n_obs, bool)),
 }
-"""By which methods are compared where plates have no DMSO to be taken out on: what plates do stays in."""
+"""By which methods are compared where plates have no DMSO to be taken out on: what plates do stays in.
+
+Sphering on all wells in place of controls counts directions for little that most wells differ along, drugs' and plates'
+alike.
+"""
 
 
 # ---- the exam ----

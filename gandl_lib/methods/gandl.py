@@ -78,7 +78,9 @@ SMALL = GANDLConfig(batch=32, learning_rate=2e-3, share_fakes=True)
 
 PRESETS = {
     "quick32": replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=512, width_max=128, head="pool")),
-    "quick64": replace(SMALL, network=StyleGAN2Config(resolution=64, width_base=1024, width_max=128), batch=16),
+    "quick64": replace(
+        SMALL, network=StyleGAN2Config(resolution=64, width_base=1024, width_max=128, head="pool"), batch=16
+    ),
     "cell48": replace(SMALL, network=StyleGAN2Config(resolution=48, width_base=384, width_max=64), batch=16),
     "cell96": replace(PAPER, network=StyleGAN2Config(resolution=96, width_base=8192, width_max=256)),
     "gpu128": replace(PAPER, network=StyleGAN2Config(resolution=128, width_base=16384, width_max=256)),
@@ -86,9 +88,10 @@ PRESETS = {
     "tiny": replace(SMALL, network=StyleGAN2Config(resolution=32, width_base=256, width_max=32, latent=64), batch=8),
     "tiny24": replace(SMALL, network=StyleGAN2Config(resolution=24, width_base=96, width_max=16, latent=16), batch=8),
 }
-"""quick32, the default: crops of a cell or a few, many of them a site, and a head that averages over positions. cell48,
-cell96: one cell, as CytoGAN sees it; the former as wide as its small networks. paper: what Mascolini et al. state, and
-StyleGAN2's defaults where they do not. tiny, tiny24: for tests."""
+"""quick32, the default: crops of a cell or a few, many of them a site, and a head that averages over positions.
+quick64: the same for several cells, or larger ones; a third as many crops a second. cell48, cell96: one cell, as
+CytoGAN sees it; the former as wide as its small networks. paper: what Mascolini et al. state, and StyleGAN2's defaults
+where they do not. tiny, tiny24: for tests."""
 
 
 class GANDL(Method):

@@ -71,7 +71,7 @@ MARKERS = {
     "gandl-random-blocks": "h",
     "contrad": "P",
     "intensity": "^",
-    "texture": "p",
+    "texture": "4",
     "cell-count": "1",
     "supervised": "*",
     "imagenet-collapsed": "d",

@@ -15,6 +15,7 @@ from gandl_lib.plots.words import (
     INTENSITY,
     METHOD,
     SHUFFLED,
+    TEXTURE,
     UNTRAINED,
     count,
     listing,
@@ -26,6 +27,8 @@ from gandl_lib.plots.words import (
     thousands,
 )
 
+PLAIN = {TEXTURE: "plain texture", INTENSITY: "brightness alone"}
+"""What learns nothing and looks at the image all the same, as sentences call it."""
 DIM = 0.75
 """Wells of a compound that are less than this part as bright in the nuclear channel as C- wells hold fewer cells."""
 
@@ -177,7 +180,7 @@ def what_to_distrust(
     scores = tables.get("separability")
     if scores is not None:
         found = method_scores(scores[scores["split"] == "well"].drop_duplicates("method"))
-        for other, what in ((INTENSITY, "brightness alone"), (UNTRAINED, "the same network before its training")):
+        for other, what in (*PLAIN.items(), (UNTRAINED, "the same network before its training")):
             if METHOD in found and other in found and verdict(found[METHOD], found[other]) != BEATS:
                 doubts.append(
                     f"**{what.capitalize()} tells the controls apart as well** ({found[other]}, against"
@@ -318,9 +321,10 @@ def usable(tables: Mapping[str, pd.DataFrame]) -> Output:
         verdict_ = f"**Verdict: not usable.** The controls cannot be told apart ({apart})."
     for cell_type, part in overall.groupby("cell_type", sort=False):
         by = part.set_index("method")["ssmd"]
-        if {METHOD, INTENSITY} <= set(by.index) and by[INTENSITY] >= by[METHOD]:
+        plain = by[by.index.isin(list(PLAIN))].dropna()
+        if METHOD in by and len(plain) and plain.max() >= by[METHOD]:
             reasons.append(
-                f"In {cell_type} brightness alone separates the controls better (SSMD {by[INTENSITY]:.1f} against "
+                f"In {cell_type} {PLAIN[plain.idxmax()]} separates the controls better (SSMD {plain.max():.1f} against "
                 f"{by[METHOD]:.1f}): believe it over the network."
             )
     curves = tables.get("dose_response")
@@ -430,7 +434,7 @@ def beside(scores: Mapping[str, Score], method: str = METHOD, majority: float | 
     """How a method stands to its baselines, in one sentence; empty if it has no score."""
     if method not in scores:
         return ""
-    mine, others = scores[method], [m for m in (UNTRAINED, INTENSITY) if m in scores and m != method]
+    mine, others = scores[method], [m for m in (UNTRAINED, TEXTURE, INTENSITY) if m in scores and m != method]
     said = {BEATS: [], SAME: [], BELOW: []}
     for other in others:
         said[verdict(mine, scores[other])].append(f"{name(other)} ({scores[other]})")

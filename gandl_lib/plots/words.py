@@ -16,7 +16,10 @@ from gandl_lib.evaluate.scores import Score
 
 LEARNT = {"": "none", "role": "C+, C-"}
 """Columns of the wells table whose labels a method learnt, as the chapters call them; others go by their own name."""
-METHOD, UNTRAINED, INTENSITY, SHUFFLED = "gandl", "gandl-random", "intensity", "shuffled labels"
+METHOD, UNTRAINED, TEXTURE, INTENSITY = "gandl", "gandl-random", "texture", "intensity"
+SHUFFLED = "shuffled labels"
+UNLEARNT = (UNTRAINED, "gandl-random-blocks", TEXTURE, INTENSITY)
+"""What has learnt nothing, and so is what a trained network has to beat."""
 
 NAMES = {
     "gandl": "GAN-DL",

@@ -321,7 +321,7 @@ def _hits(tables: dict[str, pd.DataFrame], shards: Shards) -> Iterator[Block]:
     yield Block("said", sentences.suspicious(curves))
     dim = sentences.brightness(tables)
     listed = sentences.hit_table(curves, n=25, brightness=dim)
-    others = [m for m in (sentences.INTENSITY, sentences.UNTRAINED) if (curves["method"] == m).any()]
+    others = [m for m in (*sentences.PLAIN, sentences.UNTRAINED) if (curves["method"] == m).any()]
     called = {m: curves[(curves["method"] == m) & curves["hit"].astype(bool)] for m in others}
     called = {m: set(zip(c["cell_type"], c["compound"], strict=True)) for m, c in called.items()}
     if len(listed) and others:

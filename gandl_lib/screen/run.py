@@ -43,7 +43,7 @@ from gandl_lib.shards import Shards
 from gandl_lib.shards import write as write_shards
 from gandl_lib.wells import merge_doses
 
-METHOD, BASELINES = "gandl", ("gandl-random", "intensity")
+METHOD, BASELINES = "gandl", ("gandl-random", "texture", "intensity")
 SHIPPED = Path(__file__).parents[1] / "weights"
 """Part of the package, so that an installed library has them too."""
 PRESET = "quick32"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import matplotlib
@@ -194,40 +195,48 @@ def latent_effect(tried: pd.DataFrame | None) -> Figure:
 
 @drawn
 def real_training(table: pd.DataFrame | None, bars: tuple[str, ...] = ("texture", "intensity")) -> Figure:
-    """Treatments right against crops seen: untrained seeds as dots at 0, a line a trained seed; a panel a tap.
+    """Treatments right against crops seen: untrained seeds as dots at 0, a line a trained seed.
+
+    A column a tap, a row a normalisation.
 
     Args:
-        table: rows of real_cells.csv on the fields, by one protocol, normalisation and number of components.
+        table: rows of real_cells.csv on the fields.
         bars: variants that stand as lines across.
     """
     if table is None or table.empty:
         return empty()
     taps = {"penultimate": "as published: before the verdict", "all blocks": "all blocks together"}
+    ways = {"global": "z-scores", "sphered": "sphered"}
+    table = table[(table["protocol"] == "NSC") & table["normalisation"].isin(list(ways))]
+    ways = {way: called for way, called in ways.items() if way in set(table["normalisation"])}
     networks = list(dict.fromkeys(table.loc[table["layer"].isin(list(taps)), "variant"]))
-    figure, grid = canvas(3.1, 1, 2, sharey=True)
+    figure, grid = canvas(2.3 * len(ways) + 0.8, len(ways), 2, sharex=True, sharey=True)
     words = {}
-    for axes, (layer, title) in zip(grid[0], taps.items(), strict=True):
-        for i, bar in enumerate(bars):
-            value = table.loc[table["variant"] == bar, "correct"].iloc[0]
-            axes.axhline(value, color=(BLACK, GREY)[i], linestyle=("--", ":")[i], linewidth=1.2, label=name(bar))
-            words[name(bar)] = f"{value:.0f}"
-        for i, network in enumerate(networks):
-            rows, colour = table[(table["variant"] == network) & (table["layer"] == layer)], CYCLE[i]
-            before = rows[rows["n_seen"] == 0]
-            shift = 0.02 * (i - (len(networks) - 1) / 2) * max(table["n_seen"].max(), 1)
-            axes.plot(np.full(len(before), shift), before["correct"], "o", mfc="none", mec=colour, label=network)
+    for (i, (way, called)), (j, (layer, title)) in product(enumerate(ways.items()), enumerate(taps.items())):
+        axes, asked = grid[i, j], table[table["normalisation"] == way]
+        for k, bar in enumerate(bars):
+            value = asked.loc[asked["variant"] == bar, "correct"].iloc[0]
+            axes.axhline(value, color=(BLACK, GREY)[k], linestyle=("--", ":")[k], linewidth=1.2, label=name(bar))
+            words[f"{called}, {name(bar)}"] = f"{value:.0f}"
+        for k, network in enumerate(networks):
+            rows = asked[(asked["variant"] == network) & (asked["layer"] == layer)]
+            before, shift = rows[rows["n_seen"] == 0], 0.02 * (k - (len(networks) - 1) / 2) * table["n_seen"].max()
+            axes.plot(np.full(len(before), shift), before["correct"], "o", mfc="none", mec=CYCLE[k], label=network)
             for _, line in rows.groupby("seed"):
                 if line["n_seen"].max() > 0:
-                    axes.plot(line["n_seen"] + shift, line["correct"], marker="o", color=colour, linewidth=1)
-            words[f"{title}, {network}"] = ", ".join(
+                    axes.plot(line["n_seen"] + shift, line["correct"], marker="o", color=CYCLE[k], linewidth=1)
+            words[f"{called}, {title}, {network}"] = ", ".join(
                 f"{part['correct'].min():.0f} to {part['correct'].max():.0f} after {n} crops"
                 for n, part in rows.groupby("n_seen")
             )
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("pictures seen")
+        if i == 0:
+            axes.set_title(title, fontsize=9)
+        if i == len(ways) - 1:
+            axes.set_xlabel("crops seen in training")
+        if j == 0:
+            axes.set_ylabel(f"{called}: right of {table['of'].max():.0f}")
         axes.grid(axis="y")
-    grid[0][0].set_ylabel(f"treatments right, of {table['of'].max():.0f}")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.alt = f"Treatments right, of {table['of'].max():.0f}, against crops seen: {in_words(words)}."
     return figure

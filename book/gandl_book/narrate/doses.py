@@ -12,7 +12,7 @@ import pandas as pd
 from gandl_lib.evaluate.scores import BEATS, Score, verdict
 from gandl_lib.plots.page import Output, name
 from gandl_lib.plots.sentences import suspicious, warning
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, number, percent, points, say
+from gandl_lib.plots.words import METHOD, UNLEARNT, count, listing, number, percent, points, say
 
 
 def find_compound(wanted: str, curves: pd.DataFrame, method: str = METHOD) -> str:
@@ -95,7 +95,7 @@ def against_truth(compared: pd.DataFrame | None) -> Output:
             sentences.append(f"In {cell_type} {name(METHOD)} has no ranking to judge{theirs}.")
             continue
         rivals = by.drop(METHOD)
-        plainest = [m for m in (UNTRAINED, "gandl-random-blocks", INTENSITY) if m in rivals]
+        plainest = [m for m in UNLEARNT if m in rivals]
         told = dict.fromkeys([*plainest, *rivals.nlargest(1).index])  # what has learnt nothing, and the best
         others = [f"{name(m)} {by[m]:.2f}" for m in told]
         best = rivals.max() if len(rivals) else -np.inf

@@ -12,7 +12,18 @@ from gandl_book import figures
 from gandl_lib.evaluate.distances import ALL
 from gandl_lib.evaluate.scores import BEATS, BELOW, SAME, Score, verdict
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, hundredths, listing, points, say, thousands
+from gandl_lib.plots.words import (
+    INTENSITY,
+    METHOD,
+    TEXTURE,
+    UNTRAINED,
+    count,
+    hundredths,
+    listing,
+    points,
+    say,
+    thousands,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,7 +94,7 @@ def paradigm_exam(table: pd.DataFrame, value: str, ends: str, what: str) -> Outp
         )
     else:
         sentences.append("Every other setup falls below it.")
-    others = {other: other for other in (*map(name, (METHOD, UNTRAINED, INTENSITY)), "shuffled features")}
+    others = {other: other for other in (*map(name, (METHOD, UNTRAINED, TEXTURE, INTENSITY)), "shuffled features")}
     for other, called in ({"untrained encoder": "the untrained encoder"} | others).items():
         if other in scores:
             how = {BEATS: "beats", SAME: "cannot be told from", BELOW: "falls below"}[

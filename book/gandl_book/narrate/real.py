@@ -83,12 +83,12 @@ def real_plate(measured: pd.DataFrame, method: str = "gandl", untrained: str = "
             a, b = rows.loc[method], rows.loc[untrained]
             apart = a.z_prime_low > b.z_prime_high or b.z_prime_low > a.z_prime_high
             verdict = (
-                ("**higher**" if a.z_prime > b.z_prime else "**lower**") if apart else "**not told apart from it**"
+                ("**is above**" if a.z_prime > b.z_prime else "**is below**") if apart else "**cannot be told from**"
             )
             sentences.append(
-                f"Its Z′ of {a.z_prime:.2f} is {verdict} beside {b.z_prime:.2f} of the same network untrained "
-                f"(classical: {rows.loc[CLASSICAL].z_prime:.2f}); wells come in the classical order with Spearman "
-                f"{a.spearman_classical:.2f} against {b.spearman_classical:.2f}."
+                f"Its Z′ of {a.z_prime:.2f} {verdict} the {b.z_prime:.2f} of the same network untrained, by their "
+                f"intervals (classical: {rows.loc[CLASSICAL].z_prime:.2f}); wells come in the classical order with "
+                f"Spearman {a.spearman_classical:.2f} against {b.spearman_classical:.2f}."
             )
         sentences.append(
             f"A quarter of the full effect takes {rows.loc[method].wells_for_a_quarter:.0f} wells a side by its axis, "

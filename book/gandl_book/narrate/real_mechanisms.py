@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,9 @@ from gandl_lib.plots.words import listing, points, say
 FIELDS, CELLS = "bbbc021-fields", "bbbc021-cells"
 SCREENS = {FIELDS: "fields", CELLS: "single cells"}
 TAPS = {"penultimate": "the published tap", "all blocks": "all blocks together"}
-PLATE, SHIPPED, DEFAULT = "bbbc013", "shipped", "default"
+PLATE, DEFAULT = "bbbc013", "default"
+BARS = ("texture", "intensity", "cell-count")
+"""What learns nothing and stands beside every network."""
 
 
 def real_pixels_source(provenance: dict[str, Any]) -> Output:
@@ -93,17 +96,21 @@ def real_pixels_table(scores: pd.DataFrame) -> pd.DataFrame:
 # ---- what training did ----
 
 
-def asked(table: pd.DataFrame, protocol: str = "NSC", normalisation: str = "global", n: int = 0) -> pd.DataFrame:
+WAYS = {"global": "by z-scores", "sphered": "sphered"}
+"""Normalisations that pages compare by, and what they call them."""
+
+
+def asked(table: pd.DataFrame, protocol: str = "NSC", normalisation: str = "global") -> pd.DataFrame:
     """Rows of real_cells.csv by one way to ask."""
-    rows = table[(table["protocol"] == protocol) & (table["normalisation"] == normalisation)]
-    return rows[rows["components"] == n]
+    return table[(table["protocol"] == protocol) & (table["normalisation"] == normalisation)]
 
 
 def trained_and_not(
-    table: pd.DataFrame, variant: str, layer: str, dataset: str = FIELDS
+    table: pd.DataFrame, variant: str, layer: str, dataset: str = FIELDS, normalisation: str = "global"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of a variant on a screen: after the most crops that all its seeds have seen, and untrained."""
-    rows = asked(table[table["dataset"] == dataset])
+    protocol = "controls" if dataset == PLATE else "NSC"
+    rows = asked(table[table["dataset"] == dataset], protocol, normalisation)
     rows = rows[(rows["variant"] == variant) & (rows["layer"] == layer)]
     after = rows[rows["n_seen"] > 0]
     seeds = after.groupby("n_seen")["seed"].nunique()
@@ -117,21 +124,26 @@ def training_on_real_cells(table: pd.DataFrame) -> Output:
     rows = table[table["layer"].isin(list(TAPS)) & table["dataset"].isin(list(SCREENS))]
     for dataset, variant in dict.fromkeys(zip(rows["dataset"], rows["variant"], strict=True)):
         for layer, called in TAPS.items():
-            after, before = trained_and_not(table, variant, layer, dataset)
-            if before.empty:
-                continue
-            text = (
-                f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** {len(before)} untrained networks find"
-                f" {_range(before)} of {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average."
-            )
-            if after.empty:
-                sentences.append(text + " None was trained.")
-                continue
-            seeds = f"{len(after)} find {_range(after)}, {after['correct'].mean():.1f} on average"
-            seeds = seeds if len(after) > 1 else f"one finds {_range(after)}"
-            text += f" After {after['n_seen'].iloc[0]:,} crops {seeds}: {_verdict(after, before)}."
-            sentences.append(text)
+            found = [_trained(table, variant, layer, dataset, normalisation) for normalisation in WAYS]
+            if any(found):
+                title = f"**{SCREENS[dataset].capitalize()}, {variant}, {called}:** "
+                sentences.append(title + " ".join(text for text in found if text))
     return points(*sentences)
+
+
+def _trained(table: pd.DataFrame, variant: str, layer: str, dataset: str, normalisation: str) -> str:
+    after, before = trained_and_not(table, variant, layer, dataset, normalisation)
+    if before.empty:
+        return ""
+    text = (
+        f"{WAYS[normalisation]}, {len(before)} untrained networks find {_range(before)} of"
+        f" {before['of'].iloc[0]:.0f}, {before['correct'].mean():.1f} on average"
+    )
+    if after.empty:
+        return f"{text}; none was trained."
+    seeds = f"{len(after)} find {_range(after)}, {after['correct'].mean():.1f} on average"
+    seeds = seeds if len(after) > 1 else f"one finds {_range(after)}"
+    return f"{text}, and after {after['n_seen'].iloc[0]:,} crops {seeds}: {_verdict(after, before)}."
 
 
 def _range(rows: pd.DataFrame) -> str:
@@ -152,22 +164,22 @@ def _verdict(after: pd.DataFrame, before: pd.DataFrame) -> str:
 
 
 def chosen_elsewhere(table: pd.DataFrame) -> Output:
-    """Layer and components chosen on one screen by the trained network, and what they are worth on the other."""
-    plate = table[(table["dataset"] == PLATE) & (table["variant"] == SHIPPED)]
-    fields = table[(table["dataset"] == FIELDS) & (table["variant"] == DEFAULT) & (table["protocol"] == "NSC")]
-    fields = fields[fields["normalisation"] == "global"]
-    after = fields[fields["n_seen"] > 0]
-    if plate.empty or after.empty:
+    """Layer and normalisation chosen on one screen by trained networks, and what they are worth on the other."""
+    rows = table[(table["variant"] == DEFAULT) & table["normalisation"].isin(list(WAYS))]
+    plate = rows[(rows["dataset"] == PLATE) & (rows["protocol"] == "controls")]
+    fields = rows[(rows["dataset"] == FIELDS) & (rows["protocol"] == "NSC")]
+    if not all((one["n_seen"] > 0).any() for one in (plate, fields)):
         return say("Settings were not chosen on another screen: one of the two is not in the table.")
-    after = after[after["n_seen"] == after["n_seen"].max()]
-    how = ["layer", "components"]
-    z = plate[plate["n_seen"] > 0].groupby(how)["z_prime"].mean()
-    z_before = plate[plate["n_seen"] == 0].groupby(how)["z_prime"].agg(["min", "max"])
-    right, before = after.groupby(how)["correct"].mean(), fields[fields["n_seen"] == 0].groupby(how)["correct"]
+    how = ["layer", "normalisation"]
+    (z, z_before), (right, before) = (
+        [one[one["n_seen"] == n].groupby(how)[column] for n in (one["n_seen"].max(), 0)]
+        for one, column in ((plate, "z_prime"), (fields, "correct"))
+    )
+    z, right, z_before = z.mean(), right.mean(), z_before.agg(["min", "max"])
     here, there = z.idxmax(), right.idxmax()
     return points(
         f"**Chosen on BBBC013, judged on the fields:** {_setting(here)} has the largest Z′ there ({z[here]:.2f})."
-        f" On the fields it finds {right[here]:.1f} of {after['of'].iloc[0]:.0f} trained, {before.mean()[here]:.1f}"
+        f" On the fields it finds {right[here]:.1f} of {fields['of'].iloc[0]:.0f} trained, {before.mean()[here]:.1f}"
         " untrained.",
         f"**Chosen on the fields, judged on BBBC013:** {_setting(there)} finds most ({right[there]:.1f}). On BBBC013"
         f" its Z′ is {z[there]:.2f} trained, and untrained {z_before.loc[there, 'min']:.2f} to"
@@ -175,22 +187,23 @@ def chosen_elsewhere(table: pd.DataFrame) -> Output:
         *(
             f"**Looked for on the fields: {variant}**, all blocks together.{_judged_on_plate(table, variant)}"
             for variant in table.loc[table["dataset"] == PLATE, "variant"].unique()
-            if variant != SHIPPED
+            if variant not in (DEFAULT, *BARS)
         ),
     )
 
 
-def _setting(how: tuple[str, int]) -> str:
-    layer, n = how
-    return f"{TAPS.get(layer, layer)}, {f'{n} components' if n else 'all features'},"
+def _setting(how: tuple[str, str]) -> str:
+    layer, normalisation = how
+    return f"{TAPS.get(layer, layer)}, {WAYS[normalisation]},"
 
 
 def real_cells_in_short(table: pd.DataFrame) -> list[str]:
-    """For a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain texture.
+    """For a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain statistics.
 
-    Three sentences, and one for each other variant that was trained from at least as many starts.
+    Four sentences, and one for each other variant that was trained from at least as many starts.
     """
-    bar = asked(table[(table["dataset"] == FIELDS) & (table["variant"] == "texture")]).iloc[0]
+    fields = table[table["dataset"] == FIELDS]
+    bar = asked(fields[fields["variant"] == "texture"]).iloc[0]
     after, before = trained_and_not(table, DEFAULT, "penultimate")
     all_after, all_before = trained_and_not(table, DEFAULT, "all blocks")
     of, seen = int(bar["of"]), int(after["n_seen"].iloc[0]) if len(after) else 0
@@ -199,38 +212,64 @@ def real_cells_in_short(table: pd.DataFrame) -> list[str]:
         f" the mechanism of {_range(after)}; the same network before its first step finds {_range(before)}.",
         f"Read from all its layers it finds {_range(all_after)}, untrained {_range(all_before)}:"
         f" {_verdict(all_after, all_before)}.",
-        f"Plain texture statistics, which learn nothing, find {bar['correct']:.0f}; the best of these trained networks"
+        f"Plain statistics, which learn nothing, find {_bars(asked(fields))}; the best of these trained networks"
         f" finds {_most(after, all_after)}, the best untrained one {_most(before, all_before)}.",
+        *_sphered(table, fields),
         *_other_variants(table, len(all_after)),
     ]
 
 
+def _bars(rows: pd.DataFrame) -> str:
+    """`texture statistics 40, intensity 24 and cell count 6`, as far as they are in the table."""
+    found = rows[rows["variant"].isin(BARS)].drop_duplicates("variant").set_index("variant")["correct"]
+    return listing([f"{name(bar)} {found[bar]:.0f}" for bar in BARS if bar in found])
+
+
+def _sphered(table: pd.DataFrame, fields: pd.DataFrame) -> Iterator[str]:
+    after, before = trained_and_not(table, DEFAULT, "all blocks", normalisation="sphered")
+    if len(after) and len(before):
+        yield (
+            "Sphered, so that directions in which most wells differ count for little, all find more:"
+            f" {_bars(asked(fields, normalisation='sphered'))}, all layers untrained {_range(before)}, trained"
+            f" {_range(after)}: {_verdict(after, before)}."
+        )
+
+
 def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
-    counted = asked(table[(table["dataset"] == FIELDS) & (table["variant"] == "cell-count")])["correct"]
-    count = f" (the cell count finds {counted.iloc[0]:.0f})" if len(counted) else ""
     rows = table[(table["dataset"] == FIELDS) & (table["n_seen"] > 0)]
     for variant in rows.loc[rows["variant"] != DEFAULT, "variant"].unique():
-        after, before = trained_and_not(table, variant, "all blocks")
-        if len(after) >= seeds and len(before):
+        told, ahead, seen = [], [], 0
+        for (way, how), (layer, tap) in product(WAYS.items(), TAPS.items()):
+            after, before = trained_and_not(table, variant, layer, normalisation=way)
+            if len(after) >= seeds and len(before):
+                seen = after["n_seen"].iloc[0]
+                told.append(f"{tap} {how} {_range(after)} ({_range(before)})")
+                if after["correct"].min() > before["correct"].max():
+                    ahead.append(f"{tap} {how}")
+        if told:
+            verdict = (
+                f"every trained network finds more than every untrained one in {listing(ahead)}"
+                if ahead
+                else "**nowhere does every trained network find more than every untrained one**"
+            )
             yield (
-                f"With {variant}, after {after['n_seen'].iloc[0]:,} crops, all layers find {_range(after)}, untrained"
-                f" {_range(before)}: {_verdict(after, before)}{count}. This variant was looked for on these same"
-                " fields." + (_judged_on_plate(table, variant) or " It is to be judged on others.")
+                f"{variant[0].upper()}{variant[1:]}, after {seen:,} seen, untrained in brackets: {', '.join(told)};"
+                f" {verdict}.{_judged_on_plate(table, variant)}"
             )
 
 
 def _judged_on_plate(table: pd.DataFrame, variant: str) -> str:
     """What a variant is worth on BBBC013, trained there; empty where it was not."""
-    rows = asked(table[(table["dataset"] == PLATE) & (table["layer"] == "all blocks")], "controls")
-    rows = rows[rows["variant"] == variant]
-    after, before = (rows.loc[rows["n_seen"] > 0], rows.loc[rows["n_seen"] == 0])
+    after, before = trained_and_not(table, variant, "all blocks", PLATE)
     if after.empty or before.empty:
         return ""
     low, high = after["z_prime"].min(), after["z_prime"].max()
-    apart = low > before["z_prime"].max()
+    bars = asked(table[(table["dataset"] == PLATE) & table["variant"].isin(BARS)], "controls")
+    bars = listing([f"{name(row.variant)} {row.z_prime:.2f}" for row in bars.itertuples()])
     return (
         f" Judged on BBBC013, trained on {after['n_seen'].iloc[0]:,} crops of that plate: Z′ {low:.2f}"
         + (f" to {high:.2f} from {len(after)} starts" if len(after) > 1 else " from one start")
         + f", untrained {before['z_prime'].min():.2f} to {before['z_prime'].max():.2f}"
-        + ("." if apart else ": **no more than another untrained seed**.")
+        + (f", {bars}" if bars else "")
+        + ("." if low > before["z_prime"].max() else ": **no more than another untrained seed**.")
     )

@@ -16,7 +16,7 @@ from gandl_book.narrate.real_mechanisms import real_cells_in_short
 from gandl_book.origins import origin
 from gandl_lib.evaluate.scores import Score
 from gandl_lib.plots.page import Output, name
-from gandl_lib.plots.words import INTENSITY, METHOD, UNTRAINED, count, listing, method_scores, percent, points, say
+from gandl_lib.plots.words import METHOD, UNLEARNT, count, listing, method_scores, percent, points, say
 
 
 def summary(
@@ -36,7 +36,7 @@ def summary(
         published_unseen: `paper("zero_shot")`.
     """
     rows = []
-    columns = {METHOD: "GAN-DL"} | {m: name(m) for m in BASELINES if (scores["method"] == m).any()}
+    columns = {METHOD: "GAN-DL"} | {m: name(m) for m in UNLEARNT if (scores["method"] == m).any()}
     for split in ("well", "plate"):
         part = scores[(scores["split"] == split) & scores["normalisation"].isin(["all", "none"])]
         for task, one in part.groupby("task", sort=False):
@@ -64,10 +64,6 @@ def summary(
             }
             rows.append({"what": f"AUROC of efficacy for true effect, {cell_type}"} | auroc | {"majority": "0.50"})
     return pd.DataFrame(rows)
-
-
-BASELINES = (UNTRAINED, "gandl-random-blocks", INTENSITY)
-"""What has learnt nothing, and so is what a trained network has to beat."""
 
 
 def on_simulated(
@@ -120,9 +116,9 @@ def unlearnt(scores: pd.DataFrame, paired: pd.DataFrame | None) -> Output:
 
 def _unbeaten(scores: pd.DataFrame, paired: pd.DataFrame | None) -> str:
     found = one_task(scores).set_index("method")["accuracy"]
-    rows = [f"{name(m)} {percent(found[m])}" for m in BASELINES if m in found]
+    rows = [f"{name(m)} {percent(found[m])}" for m in UNLEARNT if m in found]
     ties = _ties(paired, "well")
-    unbeaten = [name(m) for m in BASELINES if m in found and (found[m] >= found[METHOD] or ties.get(m, 0) > 0.05)]
+    unbeaten = [name(m) for m in UNLEARNT if m in found and (found[m] >= found[METHOD] or ties.get(m, 0) > 0.05)]
     verdict = (
         f"**it is not told apart from, or lies behind, {listing(unbeaten)}**" if unbeaten else "it is ahead of all"
     )
@@ -206,7 +202,7 @@ def _beside(
     Bold is what has learnt nothing and is ahead of GAN-DL or level with it, or cannot be told from it by its p-value.
     """
     values = values.drop("shuffled labels", errors="ignore").dropna()
-    hardest, mine, parts = [m for m in BASELINES if m in values], values.get(METHOD, np.inf), []
+    hardest, mine, parts = [m for m in UNLEARNT if m in values], values.get(METHOD, np.inf), []
     for m in hardest:
         tie = p is not None and p.get(m, 0) > 0.05 and values[m] < mine
         part = f"{name(m)} {show(values[m])}" + (f" (p = {p[m]:.2g})" if tie else "")
