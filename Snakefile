@@ -218,7 +218,7 @@ rule simulate:
         preset=lambda w: SCREENS[w.screen]["simulate"],
         layout=lambda w: "rxrx19a" if w.screen == "screen" else "rxrx1",
         seed=SEED,
-    threads: lambda w: 2 if w.screen == "screen" else 1 # all else waits for this one; the others fill gaps
+    threads: 1 # a job of two cores would wait until nothing else runs, and all else for it
     shell:
         "fresh {params.out} {input} {params} && "
         "gandl simulate {params.out} --screen {params.preset} --layout {params.layout} --seed {params.seed} "
@@ -235,7 +235,7 @@ rule shard:
         data=lambda w: data_folder(w.screen),
         out=f"{R}/shards/{{screen}}.zarr",
         where=lambda w: ["--where", SCREENS[w.screen]["where"]] if "where" in SCREENS[w.screen] else [],
-    threads: lambda w: 2 if w.get("screen") == "screen" else 1
+    threads: lambda w: 2 if "folder" in SCREENS.get(w.get("screen"), {}) else 1 # real screens are large
     shell:
         "fresh {params.out} {input} {params.data}.key {params:q} && rm -rf {params.out} && "
         "gandl shard {params.data} {params.out} {params.where:q} --workers {threads}"

@@ -11,8 +11,9 @@
 #
 # An embedding on its own is neither good nor bad. It becomes one or the other next to something else. The paper sets GAN-DL
 # beside four networks: one that was trained with labels, two that have only seen photographs, and one that learned to copy.
-# The book has all four, and two comparisons that cost next to nothing, that the paper does not make, and that have
-# embarrassed many a network: the same network *before its first training step*, and a handful of *intensity statistics*.
+# The book has all four, and three comparisons that cost next to nothing, that the paper does not make, and that have
+# embarrassed many a network: the same network *before its first training step*, a handful of *intensity statistics*, and five
+# more numbers a stain that say how much happens at which scale, *texture statistics*.
 #
 # This chapter introduces them and says what each has cost. Then it does to all of them what has to be done before they are
 # compared: it takes the plates out.
@@ -43,12 +44,14 @@ fresh = False  # True: make the results here, however long it takes, instead of 
 
 # %% tags=["remove-cell"]
 import json
+from itertools import pairwise
 
 import numpy as np
 import torch
 from gandl_book import figures, narrate
 from gandl_book.chapters import check_parameters, need
 from gandl_book.figures import show, table
+from scipy import ndimage
 
 from gandl_lib import profiles
 from gandl_lib.embed import crops_per_side, embed
@@ -69,6 +72,7 @@ store, cost_csv, scores_csv, replicates_csv, *paths = need(
     "profiles/gandl.h5ad",
     "profiles/gandl-random.h5ad",
     "profiles/intensity.h5ad",
+    "profiles/texture.h5ad?",
     "profiles/supervised.h5ad?",
     "profiles/imagenet-collapsed.h5ad?",
     "profiles/imagenet-concatenated.h5ad?",
@@ -121,6 +125,8 @@ np.testing.assert_allclose(by_hand, library.X[0], rtol=1e-4, atol=1e-4)
 #   architecture: local filters, pooling, some nonlinearity. Whatever GAN-DL can do beyond it was learned.
 # - **Intensity statistics** are, for each channel, mean, spread, skewness, kurtosis and seven quantiles of the pixel values.
 #   They do not know where a pixel is. Whatever they can do has nothing to do with shape.
+# - **Texture statistics** keep the quantiles and add, for each channel, how much a blur takes away: of 0.5, 1, 2, 4, 8 and 16
+#   pixels, each less the next. They know of a pixel's neighbours, and still nobody has trained anything.
 # - **Cell count** is one number a site, where a build has it: what an embedding has to know more than.
 #
 # The intensity statistics of one site:
@@ -136,6 +142,19 @@ statistics = torch.cat([moments, quantiles], dim=1).flatten()  # 11 numbers a ch
 
 # The site's row in the workflow's profiles:
 np.testing.assert_allclose(statistics, methods[2].X[0], rtol=1e-3, atol=1e-4)
+
+# %% [markdown]
+# And its texture statistics:
+
+# %%
+image = site[0].numpy()
+blurred = [ndimage.gaussian_filter(image, (0, s, s), mode="nearest", truncate=3) for s in (0.5, 1, 2, 4, 8, 16)]
+energies = [np.log((fine - coarse).std(axis=(1, 2), ddof=1) + 1e-3) for fine, coarse in pairwise(blurred)]
+textures = np.concatenate([quantiles.numpy(), np.stack(energies, axis=1)], axis=1).ravel()  # 12 numbers a channel
+
+made = {json.loads(p.uns["provenance"])["method"]: p for p in methods}
+if "texture" in made:
+    np.testing.assert_allclose(textures, made["texture"].X[0], rtol=1e-3, atol=1e-3)
 
 # %% [markdown]
 # ## Four from the paper

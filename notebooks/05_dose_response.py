@@ -210,7 +210,7 @@ narrate.hits(curves, method, truth)
 # With the truth at hand, killers can be counted: how many are noticed, by which sign, and at what price.
 
 # %% tags=["remove-input"]
-narrate.killers(curves, truth, [method, "gandl-random", "intensity"])
+narrate.killers(curves, truth, [method, "gandl-random", "texture", "intensity"])
 
 # %% [markdown]
 # The rule was set on the quick screen of seed 0. Here is what it does there and where it was not set: on a screen of another
@@ -262,7 +262,7 @@ narrate.against_truth(compared)
 
 # %% tags=["hide-input"]
 show(
-    figures.ec50_plot(curves, truth, ["gandl", "supervised", "intensity"]),
+    figures.ec50_plot(curves, truth, ["gandl", "supervised", "texture", "intensity"]),
     "Fitted against true EC50 of effective compounds, with 95 % intervals; the band is a factor of three either way. Simulated.",
     of=curves,
 )

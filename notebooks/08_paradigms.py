@@ -15,7 +15,8 @@
 # without augmentation, with and without multi-crop: sixteen setups, three exams.
 #
 # GAN-DL was not among them, and their comparison is not in the GAN-DL paper. Here it is the seventeenth row, beside some that all
-# of them must beat: both networks before their first step, intensity statistics, and features shuffled until nothing is left.
+# of them must beat: both networks before their first step, texture and intensity statistics, and features shuffled until
+# nothing is left.
 
 # %% tags=["remove-cell"]
 # On Colab and Kaggle: install the library, and keep every package that is already there as it is. Elsewhere: nothing to do.

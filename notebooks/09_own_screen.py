@@ -140,8 +140,8 @@ narrate.edge_effects(tables["edge_effects"])
 #
 # Every score below is a place between the two controls. If these overlap, so does everything else. SSMD is their distance in
 # units of their spread, Z′ the stricter measure that screeners quote, AUROC the chance that a well of one lies above a well
-# of the other. Intensity statistics and the untrained network are measured in the same way, because a network that is no
-# better than they are has found nothing that a mean would not show. Since the network was trained on this screen, the report
+# of the other. Texture and intensity statistics and the untrained network are measured in the same way, because a network that is
+# no better than they are has found nothing that five lines would not show. Since the network was trained on this screen, the report
 # has its generator move cells from C- to C+ beside these numbers, and says what of that the wells show too, or why it cannot be
 # shown (chapter 12).
 
