@@ -194,14 +194,14 @@ def test_the_tiny_profile_makes_every_table() -> None:
         assert list(table.columns)[: header.count(",") + 1] == header.split(","), name
         assert len(table) > 0, name
     methods = set(pd.read_csv(results / "separability.csv")["method"])
-    assert {"gandl", "gandl-random", "intensity", "shuffled labels"} <= methods
+    assert {"gandl", "gandl-random", "texture", "intensity", "shuffled labels"} <= methods
     moa = pd.read_csv(results / "moa.csv").query("dataset == 'simulated'")
     assert set(moa["method"]) == {"dcgan", "gandl", "intensity"}
     provenance = json.loads((results / "provenance.json").read_text())
     assert provenance["profile"] == "tiny" and provenance["seed"] == 0
     for name, digest in provenance["sha256"].items():
         assert hashlib.sha256((results / name).read_bytes()).hexdigest() == digest, name
-    assert set(provenance["methods"]) == {"gandl", "gandl-random", "intensity", "cell-count"}
+    assert set(provenance["methods"]) == {"gandl", "gandl-random", "texture", "intensity", "cell-count"}
     runs = {path.parent.name for path in results.glob("runs/*/weights.safetensors")}
     assert set(provenance["runs"]) == runs and provenance["runs"]["gandl"]["n_seen"] == 320
     assert not list(results.rglob("*.partial*"))
