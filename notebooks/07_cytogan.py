@@ -381,6 +381,8 @@ show(
 #
 # - **Real pixels without DMSO.** What plates and weeks do to pictures is still in those rows, and mechanisms are partly
 #   confounded with weeks; the single cells are few a treatment, most of them taxol's.
+# - **Sphering on all wells** takes drugs for part of what varies. Here 55 treatments of six mechanisms share that; on a plate where
+#   most wells hold one drug it would count for little what that drug does.
 # - **The choice of a recipe.** Nine were tried on the very treatments they are scored on. The best of nine looks better than
 #   it is, here and in every paper that reports its best.
 # - **A hundred and three.** Doses of a compound are not independent, so the true intervals are wider than the bars.
@@ -401,6 +403,6 @@ show(
 #    `np.fill_diagonal(likeness, -np.inf)`, without the assertion. 52 of 55 are right then instead of 38: another dose of the same drug is nearly always
 #    nearest, and any accuracy that lets it count says little of mechanisms.
 # 2. **Keep one stain.** Columns 0 to 11 of `X` are DNA, 12 to 23 actin, 24 to 35 tubulin. Alone they find 28, 35 and 48: one
-#    stain beats all three together. Whoever reports 48 has looked at the answers; say how you would choose without them.
+#    stain beats all three together, as long as nothing is sphered. Whoever reports 48 has looked at the answers; say how you would choose without them.
 # 3. **Take the plates out without controls.** Subtract from `X` the mean of each plate (`wells["plate_id"]`) before everything else.
 #    21 are left. A plate here holds one to thirteen treated wells, so its mean *is* its drugs.
