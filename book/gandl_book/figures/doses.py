@@ -33,7 +33,7 @@ def ec50_plot(curves: pd.DataFrame, truth: pd.DataFrame | None, methods: Sequenc
     values = both[["ec50_uM", "ec50_uM_true"]].to_numpy()
     ends = np.array([values.min() / 3, values.max() * 3])
     shown = [method for method in methods if (both["method"] == method).any()]
-    figure, grid = canvas(2.5, 1, len(shown), width=WIDTH if len(shown) > 1 else 3.4, sharex=True, sharey=True)
+    figure, grid = canvas(2.6, 1, len(shown), width=WIDTH if len(shown) > 1 else 3.4, sharex=True, sharey=True)
     words = {}
     for i, (axes, method) in enumerate(zip(grid[0], shown, strict=True)):
         one = both[both["method"] == method]
@@ -46,7 +46,7 @@ def ec50_plot(curves: pd.DataFrame, truth: pd.DataFrame | None, methods: Sequenc
         near = (np.log10(one["ec50_uM"] / one["ec50_uM_true"]).abs() < np.log10(3)).sum()
         words[name(method)] = f"{near} of {len(one)} EC50s within a factor of three"
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-        axes.set_title(f"{name(method)} ({len(one)})", fontsize=9)
+        axes.set_title(f"{name(method)}\n{len(one)} fitted", fontsize=9)
         axes.set_xlabel("true EC50 (µM)", fontsize=9)
     grid[0, 0].set_ylabel("fitted EC50 (µM)", fontsize=9)
     figure.alt = f"Fitted against true EC50, simulated screen: {in_words(words)}."
