@@ -203,7 +203,7 @@ narrate.hits(tables["dose_response"], truth=pd.read_csv(data / "truth.csv"))
 narrate.suspicious(tables["dose_response"])
 
 # %% tags=["remove-input"]
-narrate.hits(tables["dose_response"], "intensity", pd.read_csv(data / "truth.csv"))
+narrate.hits(tables["dose_response"], "texture", pd.read_csv(data / "truth.csv"))
 
 # %% [markdown]
 # ## Look at the cells
