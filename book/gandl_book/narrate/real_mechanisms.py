@@ -200,7 +200,7 @@ def _setting(how: tuple[str, str]) -> str:
 def real_cells_in_short(table: pd.DataFrame) -> list[str]:
     """For a newcomer: what GAN-DL did on real mechanisms, beside itself untrained and plain statistics.
 
-    Four sentences, and one for each other variant that was trained from at least as many starts.
+    Four sentences, and one for all other variants that were trained from at least as many starts.
     """
     fields = table[table["dataset"] == FIELDS]
     bar = asked(fields[fields["variant"] == "texture"]).iloc[0]
@@ -236,26 +236,23 @@ def _sphered(table: pd.DataFrame, fields: pd.DataFrame) -> Iterator[str]:
 
 
 def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
-    rows = table[(table["dataset"] == FIELDS) & (table["n_seen"] > 0)]
+    """Where training of the other variants is beyond doubt; chapter 07 has their numbers."""
+    rows, told = table[(table["dataset"] == FIELDS) & (table["n_seen"] > 0)], []
     for variant in rows.loc[rows["variant"] != DEFAULT, "variant"].unique():
-        told, ahead, seen = [], [], 0
+        compared, ahead = 0, []
         for (way, how), (layer, tap) in product(WAYS.items(), TAPS.items()):
             after, before = trained_and_not(table, variant, layer, normalisation=way)
             if len(after) >= seeds and len(before):
-                seen = after["n_seen"].iloc[0]
-                told.append(f"{tap} {how} {_range(after)} ({_range(before)})")
+                compared += 1
                 if after["correct"].min() > before["correct"].max():
-                    ahead.append(f"{tap} {how}")
-        if told:
-            verdict = (
-                f"every trained network finds more than every untrained one in {listing(ahead)}"
-                if ahead
-                else "**nowhere does every trained network find more than every untrained one**"
-            )
-            yield (
-                f"{variant[0].upper()}{variant[1:]}, after {seen:,} seen, untrained in brackets: {', '.join(told)};"
-                f" {verdict}.{_judged_on_plate(table, variant)}"
-            )
+                    ahead.append(f"{tap} {how} ({_range(after)} against {_range(before)})")
+        if compared:
+            told.append(f"{variant} by {listing(ahead)}" if ahead else f"{variant} **nowhere**")
+    if told:
+        yield (
+            "Where every trained network of another variant finds more than every untrained one:"
+            f" {'; '.join(told)} (chapter 07)."
+        )
 
 
 def _judged_on_plate(table: pd.DataFrame, variant: str) -> str:
