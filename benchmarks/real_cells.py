@@ -34,7 +34,7 @@ import tyro
 
 from gandl_lib import checkpoints, files
 from gandl_lib.evaluate import svm
-from gandl_lib.evaluate.moa import PROTOCOLS, nearest, sphere, treatments, z_scored
+from gandl_lib.evaluate.moa import PROTOCOLS, nearest, sphered_on_all, treatments, z_scored
 from gandl_lib.methods import lookup
 from gandl_lib.methods.contrad import PRESETS as CONTRAD
 from gandl_lib.methods.gandl import PRESETS, GANDLConfig
@@ -109,18 +109,13 @@ def by_plate(X: np.ndarray, plate: np.ndarray) -> np.ndarray:
     return Z
 
 
-def sphered(X: np.ndarray) -> np.ndarray:
-    """z-scores in which all directions vary alike, as far as so many rows can tell."""
-    return sphere(z_scored(X), np.ones(len(X), bool))
-
-
 def mechanisms(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
     """Treatments right, by both protocols and every normalisation; fields are averaged to wells first."""
     codes = pd.factorize(wells["well_id"])[0]
     X = pd.DataFrame(X).groupby(codes).mean().to_numpy()
     wells = wells.drop_duplicates("well_id")
     plates = by_plate(X, wells["plate_id"].to_numpy())
-    for normalisation, Z in {"global": z_scored(X), "plate": plates, "sphered": sphered(X)}.items():
+    for normalisation, Z in {"global": z_scored(X), "plate": plates, "sphered": sphered_on_all(X)}.items():
         mean, table = treatments(Z, wells)
         moa = table["moa"].to_numpy()
         for protocol in PROTOCOLS:
@@ -133,7 +128,7 @@ def controls(X: np.ndarray, wells: pd.DataFrame) -> Iterator[dict]:
     """Z' of BBBC013's controls, each scored by a linear classifier of the others, along its unit normal."""
     known = wells["role"].isin(["C+", "C-"]).to_numpy()
     positive = wells["role"].to_numpy()[known] == "C+"
-    for normalisation, Z in {"global": z_scored(X), "sphered": sphered(X)}.items():
+    for normalisation, Z in {"global": z_scored(X), "sphered": sphered_on_all(X)}.items():
         P, score = Z[known], np.zeros(known.sum())
         for i in range(len(P)):
             rest = np.arange(len(P)) != i

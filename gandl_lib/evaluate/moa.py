@@ -120,9 +120,14 @@ def z_scored(X: np.ndarray) -> np.ndarray:
     return (X - X.mean(axis=0)) / np.where(sd > 1e-9, sd, np.inf)
 
 
+def sphered_on_all(X: np.ndarray) -> np.ndarray:
+    """(N, D) z-scores in which all directions vary alike, as far as so many rows can tell."""
+    return sphere(z_scored(X), np.ones(len(X), bool))
+
+
 WITHOUT_CONTROLS: dict[str, Callable[[AnnData], np.ndarray]] = {
     "z-score, screen as a whole": lambda p: z_scored(p.X),
-    "sphered on all wells": lambda p: sphere(z_scored(p.X), np.ones(p.n_obs, bool)),
+    "sphered on all wells": lambda p: sphered_on_all(p.X),
 }
 """By which methods are compared where plates have no DMSO to be taken out on: what plates do stays in.
 

@@ -14,6 +14,8 @@ from gandl_lib.plots.words import INTENSITY, TEXTURE, count, listing, method_sco
 
 RANDOM = ("dcgan-random", "gandl-random")
 """Networks before their first step, each beside those that begin like it."""
+UNLEARNT = (*RANDOM, TEXTURE, INTENSITY)
+"""What has learnt nothing of cells, in the order in which it is told of."""
 PUBLISHED = {"CytoGAN DCGAN": "dcgan", "CytoGAN WGAN": "wgan-gp", "CytoGAN LSGAN": "lsgan", "CytoGAN VAE": "vae"}
 """How the paper's table calls models that are built here."""
 NO_IMAGES = "**Not part of this build**: its profile trains no models of cells."
@@ -124,13 +126,13 @@ def models(scores: pd.DataFrame | None) -> Output:
             for recipe, rows in part.groupby("recipe", sort=False)
         }
         (recipe, found), *others = by_recipe.items()
-        learnt = [method for method in found if method not in (*RANDOM, TEXTURE, INTENSITY)]
+        learnt = [method for method in found if method not in UNLEARNT]
         top, row = max(learnt, key=lambda m: found[m].value), part.iloc[0]
         text = (
             f"**{row['protocol']}**, {row['n_treatments']} treatments, {recipe}: most by {name(top)}, {found[top]}; the"
             f" largest mechanism has {percent(row['majority_rate'])}, chance is {percent(row['shuffled'])}."
         )
-        for bar in [method for method in (*RANDOM, TEXTURE, INTENSITY) if method in found]:
+        for bar in [method for method in UNLEARNT if method in found]:
             groups = {v: [name(m) for m in learnt if verdict(found[m], found[bar]) == v] for v in VERDICTS}
             stands = [f"{listing(groups[v])} {_verb(v, len(groups[v]))} it" for v in VERDICTS if groups[v]]
             text += f" Beside {name(bar)}, {found[bar]}: {'; '.join(stands)}."
@@ -170,7 +172,7 @@ def confused(counts: pd.DataFrame | None, scores: pd.DataFrame | None, protocol:
         return None
     recipe = scores["recipe"].iloc[0]
     rows = scores[(scores["protocol"] == protocol) & (scores["recipe"] == recipe)]
-    rows = rows[~rows["method"].isin([*RANDOM, TEXTURE, INTENSITY])]
+    rows = rows[~rows["method"].isin(UNLEARNT)]
     best = rows.loc[rows["accuracy"].idxmax(), "method"]
     wanted = {"dataset": "simulated", "method": best, "recipe": recipe, "protocol": protocol}
     return counts[np.logical_and.reduce([counts[column] == value for column, value in wanted.items()])]

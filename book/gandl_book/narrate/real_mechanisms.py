@@ -112,10 +112,14 @@ def trained_and_not(
     protocol = "controls" if dataset == PLATE else "NSC"
     rows = asked(table[table["dataset"] == dataset], protocol, normalisation)
     rows = rows[(rows["variant"] == variant) & (rows["layer"] == layer)]
+    return longest(rows), rows[rows["n_seen"] == 0]
+
+
+def longest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of `rows` those after the most crops that all seeds have seen; none where none was trained."""
     after = rows[rows["n_seen"] > 0]
     seeds = after.groupby("n_seen")["seed"].nunique()
-    longest = seeds.index[seeds == seeds.max()].max() if len(seeds) else -1
-    return after[after["n_seen"] == longest], rows[rows["n_seen"] == 0]
+    return after[after["n_seen"] == (seeds.index[seeds == seeds.max()].max() if len(seeds) else -1)]
 
 
 def training_on_real_cells(table: pd.DataFrame) -> Output:
@@ -155,10 +159,15 @@ def _most(*rows: pd.DataFrame) -> str:
     return f"{pd.concat(rows)['correct'].max():.0f}"
 
 
+def _ahead(after: pd.DataFrame, before: pd.DataFrame, column: str = "correct") -> bool:
+    """Whether every trained network is above every untrained one."""
+    return after[column].min() > before[column].max()
+
+
 def _verdict(after: pd.DataFrame, before: pd.DataFrame) -> str:
-    if after["correct"].min() > before["correct"].max():
+    if _ahead(after, before):
         return "every trained one finds more than every untrained one"
-    if after["correct"].max() < before["correct"].min():
+    if _ahead(before, after):
         return "**every trained one finds fewer** than every untrained one"
     return "**within what another untrained seed does**"
 
@@ -168,14 +177,12 @@ def chosen_elsewhere(table: pd.DataFrame) -> Output:
     rows = table[(table["variant"] == DEFAULT) & table["normalisation"].isin(list(WAYS))]
     plate = rows[(rows["dataset"] == PLATE) & (rows["protocol"] == "controls")]
     fields = rows[(rows["dataset"] == FIELDS) & (rows["protocol"] == "NSC")]
-    if not all((one["n_seen"] > 0).any() for one in (plate, fields)):
+    if longest(plate).empty or longest(fields).empty:
         return say("Settings were not chosen on another screen: one of the two is not in the table.")
     how = ["layer", "normalisation"]
-    (z, z_before), (right, before) = (
-        [one[one["n_seen"] == n].groupby(how)[column] for n in (one["n_seen"].max(), 0)]
-        for one, column in ((plate, "z_prime"), (fields, "correct"))
-    )
-    z, right, z_before = z.mean(), right.mean(), z_before.agg(["min", "max"])
+    z, right = longest(plate).groupby(how)["z_prime"].mean(), longest(fields).groupby(how)["correct"].mean()
+    z_before = plate[plate["n_seen"] == 0].groupby(how)["z_prime"].agg(["min", "max"])
+    before = fields[fields["n_seen"] == 0].groupby(how)["correct"]
     here, there = z.idxmax(), right.idxmax()
     return points(
         f"**Chosen on BBBC013, judged on the fields:** {_setting(here)} has the largest Z′ there ({z[here]:.2f})."
@@ -229,7 +236,7 @@ def _sphered(table: pd.DataFrame, fields: pd.DataFrame) -> Iterator[str]:
     after, before = trained_and_not(table, DEFAULT, "all blocks", normalisation="sphered")
     if len(after) and len(before):
         yield (
-            "Sphered, so that directions in which most wells differ count for little, all find more:"
+            "Sphered, so that directions in which most wells differ count for little:"
             f" {_bars(asked(fields, normalisation='sphered'))}, all layers untrained {_range(before)}, trained"
             f" {_range(after)}: {_verdict(after, before)}."
         )
@@ -244,7 +251,7 @@ def _other_variants(table: pd.DataFrame, seeds: int) -> Iterator[str]:
             after, before = trained_and_not(table, variant, layer, normalisation=way)
             if len(after) >= seeds and len(before):
                 compared += 1
-                if after["correct"].min() > before["correct"].max():
+                if _ahead(after, before):
                     ahead.append(f"{tap} {how} ({_range(after)} against {_range(before)})")
         if compared:
             told.append(f"{variant} by {listing(ahead)}" if ahead else f"{variant} **nowhere**")
@@ -268,5 +275,5 @@ def _judged_on_plate(table: pd.DataFrame, variant: str) -> str:
         + (f" to {high:.2f} from {len(after)} starts" if len(after) > 1 else " from one start")
         + f", untrained {before['z_prime'].min():.2f} to {before['z_prime'].max():.2f}"
         + (f", {bars}" if bars else "")
-        + ("." if low > before["z_prime"].max() else ": **no more than another untrained seed**.")
+        + ("." if _ahead(after, before, "z_prime") else ": **no more than another untrained seed**.")
     )
